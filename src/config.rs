@@ -1,0 +1,167 @@
+//! The configuration: TOML as written in, every mistake at once out, or a [`Config`] past doubting.
+//!
+//! Each component declares its own table (see [`config!`](crate::config!)); this module puts them
+//! together, follows `include` and `rules`, and checks what one table says about another.
+
+pub mod diagnostic;
+mod load;
+pub mod read;
+mod schema;
+mod types;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use diagnostic::{Diagnostics, FileId, Place};
+pub use load::{BUILT_IN, Loader};
+pub use read::Located;
+pub use schema::schema;
+pub use types::{ByteSize, Glob, HostPort, Regex, Secret, parse_duration, show_duration};
+
+use crate::actions::ActionConfig;
+use crate::pollers::KindConfig;
+use crate::rules::RuleConfig;
+use crate::sinks::SinkConfig;
+
+/// Everything watchpost was told, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where this is, as a tag of every series.
+    pub site: Option<String>,
+    /// Where state is kept.
+    pub state_dir: PathBuf,
+    /// The HTTP listener.
+    pub api: Api,
+    /// The embedded store.
+    pub store: Store,
+    /// What is polled.
+    pub targets: Vec<Arc<Target>>,
+    /// Where samples go.
+    pub sinks: Vec<Named<SinkConfig>>,
+    /// What answers alerts.
+    pub actions: Vec<Named<ActionConfig>>,
+    /// What is judged.
+    pub rules: Vec<Arc<Named<RuleConfig>>>,
+}
+
+/// A table with its name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Named<T> {
+    /// The last part of the table's name.
+    pub name: Arc<str>,
+    /// What the table says.
+    pub value: T,
+}
+
+/// One thing that is polled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// The last part of its table's name; the value of the tag `target`.
+    pub name: Arc<str>,
+    /// From the start of one poll to the start of the next.
+    pub interval: Duration,
+    /// The deadline of a poll, below the interval.
+    pub timeout: Duration,
+    /// The tags every series of it carries: `target`, `kind`, `site` and its own.
+    pub tags: Vec<(String, String)>,
+    /// What it is.
+    pub kind: KindConfig,
+}
+
+impl Target {
+    /// Its table's name, unique among targets: `icmp.gateway`.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}.{}", self.kind.name(), self.name)
+    }
+}
+
+crate::config! {
+    /// The keys every target may have, whatever its kind.
+    pub struct Common {
+        /// From the start of one poll to the start of the next; default from `[defaults]`.
+        pub interval: Option<Located<Duration>>,
+        /// The deadline of a poll; must be below the interval.
+        pub timeout: Option<Located<Duration>>,
+        /// Tags of every series of this target.
+        pub tags: BTreeMap<String, String>,
+    }
+    check(common, table) {
+        for own in ["target", "kind", "site"] {
+            if common.tags.contains_key(own) {
+                table.error("tags", format!("the tag `{own}` is set by watchpost; choose another name"));
+            }
+        }
+        if common.tags.keys().any(String::is_empty) {
+            table.error("tags", "a tag needs a name");
+        }
+    }
+}
+
+crate::config! {
+    /// What targets have that do not say otherwise.
+    pub struct Defaults {
+        /// From the start of one poll to the start of the next.
+        pub interval: Duration = Duration::from_secs(10),
+        /// The deadline of a poll; must be below the interval.
+        pub timeout: Option<Duration>,
+    }
+    check(defaults, table) {
+        if defaults.timeout.is_some_and(|timeout| timeout >= defaults.interval) {
+            table.error("timeout", "must be below the interval");
+        }
+    }
+}
+
+crate::config! {
+    /// The HTTP listener: health, metrics, the API and the page.
+    pub struct Api {
+        /// Address and port to listen on.
+        pub listen: SocketAddr = Self::DEFAULT_LISTEN,
+        /// What a client must present as `Authorization: Bearer …`.
+        pub token: Option<Secret>,
+        /// Listen to the world without a token all the same.
+        pub insecure: bool = false,
+    }
+    check(api, table) {
+        if api.token.as_ref().is_some_and(|token| token.reveal().is_empty()) {
+            table.error("token", "the token is empty");
+        }
+        if !api.listen.ip().is_loopback() && api.token.is_none() && !api.insecure {
+            table.error("listen", format!(
+                "{} is open to the network: set a token, or say `insecure = true`", api.listen
+            ));
+        }
+    }
+}
+
+impl Api {
+    /// The default address.
+    pub const DEFAULT_LISTEN: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9465);
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { listen: Self::DEFAULT_LISTEN, token: None, insecure: false }
+    }
+}
+
+crate::config! {
+    /// The embedded store.
+    pub struct Store {
+        /// How long samples are kept.
+        pub retention: Duration = Duration::from_secs(30 * 86_400),
+        /// The most the store may take on disk.
+        pub max_size: ByteSize = ByteSize(2 << 30),
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { retention: Duration::from_secs(30 * 86_400), max_size: ByteSize(2 << 30) }
+    }
+}

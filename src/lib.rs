@@ -1,0 +1,16 @@
+//! watchpost: targets are polled into samples; rules turn samples into alerts; sinks keep samples;
+//! actions answer alerts.
+//!
+//! Read [`sample`] first: it has the words. Then [`pollers`], which make samples, [`supervisor`],
+//! which runs them, [`rules`], which judge, [`sinks`] and [`actions`], and last [`app`], which puts
+//! them together. [`config`] is how all of it is told what to do; [`wire`] turns bytes into values.
+
+pub mod actions;
+pub mod config;
+pub mod metrics;
+pub mod pollers;
+pub mod rules;
+pub mod sample;
+pub mod sinks;
+pub mod supervisor;
+pub mod wire;

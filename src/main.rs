@@ -1,0 +1,3 @@
+//! The command: arguments, logging, exit codes.
+
+fn main() {}

@@ -1,0 +1,216 @@
+//! What a target can be: the trait every poller implements, and the one closed list of kinds.
+//!
+//! A poller reads its target once and says why it could not. It never sleeps, loops, retries, logs
+//! or looks at a clock to decide anything: the [supervisor](crate::supervisor) owns time.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Target;
+use crate::config::read::{FromTable, Key, Table};
+use crate::sample::Readings;
+
+mod shared;
+
+pub use shared::Shared;
+
+/// Reads one target.
+///
+/// Dropping the future of `poll` must leave the poller fit for another poll: that is how a
+/// deadline ends it. It connects lazily, inside `poll`, so that building one cannot fail.
+pub trait Poller: Send + 'static {
+    /// Reads the target once. What was written before an error is kept: a target may fail and
+    /// still have something to say, like a status or a loss.
+    fn poll(&mut self, out: &mut Readings) -> impl Future<Output = Result<(), PollError>> + Send;
+}
+
+/// When a target is polled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cadence {
+    /// Every `interval`; a poll not done within `deadline` has failed with [`Reason::Timeout`].
+    Every {
+        /// From the start of one poll to the start of the next.
+        interval: Duration,
+        /// Shorter than the interval.
+        deadline: Duration,
+    },
+    /// The target speaks when it likes: `poll` waits for it, and is called again at once. What a
+    /// poll writes is news: other series keep their value.
+    OnArrival {
+        /// Silence longer than this is a failed poll.
+        quiet: Option<Duration>,
+    },
+}
+
+/// Why a poll failed, as a closed set: it labels `target_failures_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// No answer in time.
+    Timeout,
+    /// No way there: no route, no name, no device, an unreachable message.
+    Unreachable,
+    /// The other side said no: connection refused, an error status, an SNMP error.
+    Refused,
+    /// An answer that makes no sense, or not the one that was expected.
+    Malformed,
+    /// Wrong or missing credentials, or not allowed by this system.
+    Auth,
+    /// A defect of watchpost: the poller panicked.
+    Bug,
+}
+
+impl Reason {
+    /// All there are, in the order of their declaration.
+    pub const ALL: [Self; 6] =
+        [Self::Timeout, Self::Unreachable, Self::Refused, Self::Malformed, Self::Auth, Self::Bug];
+
+    /// The value of the label `reason`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::Refused => "refused",
+            Self::Malformed => "malformed",
+            Self::Auth => "auth",
+            Self::Bug => "bug",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A failed poll.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {context}")]
+pub struct PollError {
+    /// Why, as a label.
+    pub reason: Reason,
+    /// Why, for a person: the operation and the object.
+    pub context: String,
+}
+
+impl PollError {
+    /// A failure with its reason and what was being done.
+    pub fn new(reason: Reason, context: impl Into<String>) -> Self {
+        Self { reason, context: context.into() }
+    }
+
+    /// A failure of the operating system's, its reason taken from the error's kind.
+    pub fn io(operation: impl fmt::Display, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind as Kind;
+        let reason = match error.kind() {
+            Kind::TimedOut => Reason::Timeout,
+            Kind::ConnectionRefused | Kind::ConnectionReset | Kind::ConnectionAborted => {
+                Reason::Refused
+            }
+            Kind::PermissionDenied => Reason::Auth,
+            Kind::InvalidData | Kind::UnexpectedEof => Reason::Malformed,
+            _ => Reason::Unreachable,
+        };
+        Self::new(reason, format!("{operation}: {error}"))
+    }
+}
+
+/// A kind of target: its table in the configuration, and how a poller is made of it.
+pub trait Kind: FromTable + Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
+    /// What reads it.
+    type Poller: Poller;
+
+    /// The deadline of a poll where none is written and the interval allows it.
+    const TIMEOUT: Duration = Duration::from_secs(2);
+
+    /// When it is polled, given the target's interval and timeout.
+    fn cadence(&self, interval: Duration, timeout: Duration) -> Cadence {
+        Cadence::Every { interval, deadline: timeout }
+    }
+
+    /// Makes a poller, without touching the world: at start, and again after a panic.
+    fn poller(&self, target: &Target, shared: &Arc<Shared>) -> Self::Poller;
+}
+
+/// Takes a target's poller, whichever its type is; see [`KindConfig::visit`].
+pub trait Visitor {
+    /// What comes of it.
+    type Output;
+    /// Called with the target's kind.
+    fn visit<K: Kind>(self, kind: &K) -> Self::Output;
+}
+
+/// Writes the closed list of kinds once, and everything that follows from it.
+macro_rules! kinds {
+    ($($module:ident $variant:ident),* $(,)?) => {
+        $(pub mod $module;)*
+
+        /// The configuration of a target of any kind.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum KindConfig {
+            $(#[doc = concat!("`[", stringify!($module), ".NAME]`")] $variant($module::Config),)*
+        }
+
+        impl KindConfig {
+            /// The kinds there are, as their tables are called.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($module)),*];
+
+            /// Reads the keys of a kind's own from a target's table.
+            pub(crate) fn read(kind: &str, table: &mut Table<'_, '_, '_>) -> Option<Self> {
+                match kind {
+                    $(stringify!($module) => $module::Config::from_table(table).map(Self::$variant),)*
+                    _ => None,
+                }
+            }
+
+            /// The keys of a kind's own, for the JSON Schema.
+            pub(crate) fn keys(kind: &str) -> Vec<Key> {
+                match kind {
+                    $(stringify!($module) => $module::Config::keys(),)*
+                    _ => Vec::new(),
+                }
+            }
+
+            /// The kind's name.
+            #[must_use]
+            pub const fn name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => stringify!($module),)* }
+            }
+
+            /// Hands the kind to a visitor that is generic over it.
+            pub fn visit<V: Visitor>(&self, visitor: V) -> V::Output {
+                match self { $(Self::$variant(config) => visitor.visit(config),)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    icmp Icmp,
+    tcp Tcp,
+    http Http,
+    dns Dns,
+    snmp Snmp,
+    serial Serial,
+    mqtt Mqtt,
+    exec Exec,
+    host Host,
+}
+
+impl KindConfig {
+    /// The deadline where none is written.
+    #[must_use]
+    pub fn default_timeout(&self) -> Duration {
+        struct Timeout;
+        impl Visitor for Timeout {
+            type Output = Duration;
+            fn visit<K: Kind>(self, _: &K) -> Duration {
+                K::TIMEOUT
+            }
+        }
+        self.visit(Timeout)
+    }
+}

@@ -1,0 +1,23 @@
+//! What pollers and actions share: connections with one owner, and expensive things made once.
+
+use std::sync::Arc;
+
+use crate::sample::Clock;
+
+/// Handed to every poller and action when it is made.
+///
+/// A field here is something of which there must be one: a serial port's owner, a broker's
+/// connection, an ICMP socket, the TLS roots.
+#[derive(Debug)]
+pub struct Shared {
+    /// The clock.
+    pub clock: Arc<Clock>,
+}
+
+impl Shared {
+    /// Nothing opened yet: everything in it is made when it is first asked for.
+    #[must_use]
+    pub fn new(clock: Arc<Clock>) -> Self {
+        Self { clock }
+    }
+}

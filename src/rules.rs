@@ -1,0 +1,100 @@
+//! Rules turn samples into alerts: a pure engine, and what rules are in the configuration.
+//!
+//! The engine is a function of samples and time. It does no I/O, starts no task and reads no clock,
+//! so that it runs live, in rule tests and over history to the same result.
+
+mod config;
+mod engine;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+pub use config::RuleConfig;
+pub use engine::Engine;
+use serde::Serialize;
+
+use crate::sample::Timestamp;
+
+crate::choice! {
+    /// How bad it is.
+    #[derive(Serialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Severity { Info = "info", Warning = "warning", Critical = "critical" }
+}
+
+/// The state of one alert: of one rule for one set of labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// The rule does not hold.
+    Inactive,
+    /// It holds, but not yet for long enough.
+    Pending,
+    /// It holds, and has been told.
+    Firing,
+    /// It held, and now the data it is judged by is missing: neither problem nor recovery.
+    Unknown,
+}
+
+impl State {
+    /// Lower case, as in labels and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Inactive => "inactive",
+            Self::Pending => "pending",
+            Self::Firing => "firing",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Labels of an alert: the series' tags and the rule's own labels.
+pub type Labels = BTreeMap<String, String>;
+
+/// An alert changed its state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Transition {
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// The alert's labels, without `alertname`.
+    pub labels: Arc<Labels>,
+    /// What it was.
+    pub from: State,
+    /// What it is.
+    pub to: State,
+    /// When, in the time of the samples.
+    pub at: Timestamp,
+    /// Since when the rule has held, or had held before it cleared.
+    pub since: Timestamp,
+    /// The value that decided, in both directions; `None` where missing data did.
+    pub value: Option<f64>,
+    /// Why, for people: `31.4 > 30`, `held for 5m`, `cleared at 28`, `data missing since …`.
+    pub reason: String,
+    /// Whether people must be told: a problem they have not heard of, or the end of one they have.
+    pub notify: bool,
+}
+
+/// An alert as it stands, for the API.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alert {
+    /// The rule's name.
+    pub rule: Arc<str>,
+    /// The alert's labels, without `alertname`.
+    pub labels: Arc<Labels>,
+    /// Its state; never [`State::Inactive`].
+    pub state: State,
+    /// Since when the rule has held.
+    pub since: Timestamp,
+    /// The last value judged.
+    pub value: Option<f64>,
+    /// Why it is in this state.
+    pub reason: String,
+}

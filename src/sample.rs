@@ -1,0 +1,63 @@
+//! The words every other module speaks: time, series, samples and batches.
+//!
+//! A series is a measurement, a field and a set of tags, interned once to a small integer; a batch
+//! is everything one poll read, under one timestamp. This is the only module that reads the wall
+//! clock. It never does I/O.
+
+mod catalogue;
+mod clock;
+mod readings;
+
+pub use catalogue::{Catalogue, Row, Series, SeriesId};
+pub use clock::{Clock, Timestamp};
+pub use readings::{Readings, RowRef, TargetTags, Written};
+
+use std::sync::Arc;
+
+/// One value of one series. The time is its batch's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// Which series.
+    pub series: SeriesId,
+    /// The value, or the [stale mark](STALE).
+    pub value: f64,
+}
+
+/// What one poll of one target read: judged, kept and forwarded as one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// The target's name, its table's name in the configuration.
+    pub target: Arc<str>,
+    /// When the readings were taken.
+    pub time: Timestamp,
+    /// The readings; a series occurs at most once.
+    pub samples: Vec<Sample>,
+}
+
+/// The value that ends a series: it has no value from here on, until it has one again.
+///
+/// The bit pattern is Prometheus' stale marker, so that what is stored means the same elsewhere
+/// (prometheus/model/value.StaleNaN).
+pub const STALE: f64 = f64::from_bits(STALE_BITS);
+
+const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
+
+/// Whether a value is the stale mark. An ordinary NaN is not.
+#[inline]
+#[must_use]
+pub fn is_stale(value: f64) -> bool {
+    value.to_bits() == STALE_BITS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stale_mark_is_not_an_ordinary_nan() {
+        assert!(is_stale(STALE));
+        assert!(STALE.is_nan());
+        assert!(!is_stale(f64::NAN));
+        assert!(!is_stale(0.0));
+    }
+}

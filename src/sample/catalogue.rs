@@ -1,0 +1,231 @@
+//! Series interned to small integers, compactly: a device's table makes thousands of them.
+
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+/// A series, interned. Ids are dense, start at 0 and are never used again for another series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesId(pub(crate) u32);
+
+impl SeriesId {
+    /// The id as an index into a table with a place for each series.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What the fields read together share: a measurement and its tags, as InfluxDB has them.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Row {
+    /// The measurement.
+    pub measurement: Arc<str>,
+    /// Tags, sorted by name; no name twice, no value empty.
+    pub tags: Box<[(Arc<str>, Arc<str>)]>,
+}
+
+/// A series in words: a row and a field. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Series {
+    /// Measurement and tags.
+    pub row: Arc<Row>,
+    /// The field.
+    pub field: Arc<str>,
+}
+
+impl Series {
+    /// The name rules, queries and Grafana know it by: `measurement_field`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}_{}", self.row.measurement, self.field)
+    }
+
+    /// Whether [`Series::name`] is `name`, without building it.
+    #[must_use]
+    pub fn is_named(&self, name: &str) -> bool {
+        name.strip_prefix(&*self.row.measurement)
+            .and_then(|rest| rest.strip_prefix('_'))
+            .is_some_and(|rest| *rest == *self.field)
+    }
+
+    /// A tag's value; absent and empty are the same, as in PromQL.
+    #[must_use]
+    pub fn tag(&self, name: &str) -> Option<&str> {
+        let tags = &self.row.tags;
+        tags.binary_search_by(|(key, _)| (**key).cmp(name)).ok().map(|at| &*tags[at].1)
+    }
+}
+
+/// As PromQL writes it: `icmp_rtt_seconds{kind="icmp",target="gateway"}`.
+impl fmt::Display for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}{{", self.row.measurement, self.field)?;
+        for (i, (name, value)) in self.row.tags.iter().enumerate() {
+            write!(f, "{}{name}={value:?}", if i == 0 { "" } else { "," })?;
+        }
+        f.write_str("}")
+    }
+}
+
+impl fmt::Debug for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// All series there are, both ways: key to id and id to key. Shared by every task.
+#[derive(Debug, Default)]
+pub struct Catalogue {
+    inner: RwLock<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Every string once, whoever uses it.
+    strings: FxHashSet<Arc<str>>,
+    rows: Vec<RowEntry>,
+    row_ids: FxHashMap<Arc<Row>, u32>,
+    fields: Vec<Arc<str>>,
+    field_ids: FxHashMap<Arc<str>, u32>,
+    /// By [`SeriesId`]: row and field.
+    series: Vec<(u32, u32)>,
+}
+
+#[derive(Debug)]
+struct RowEntry {
+    row: Arc<Row>,
+    /// Field and series of each field seen in this row. Eight bytes each: with a map of its own,
+    /// the index of a large SNMP table would weigh three times as much.
+    fields: Vec<(u32, SeriesId)>,
+}
+
+impl Catalogue {
+    /// The id of a row. Tags may come in any order; those with an empty value are left out, and
+    /// of two with one name the first counts.
+    pub(super) fn row(&self, measurement: &str, tags: &[(&str, &str)]) -> (u32, Arc<Row>) {
+        let mut sorted: Vec<_> = tags.iter().filter(|(_, value)| !value.is_empty()).collect();
+        sorted.sort_by_key(|(name, _)| *name);
+        sorted.dedup_by_key(|(name, _)| *name);
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let row = Arc::new(Row {
+            measurement: inner.string(measurement),
+            tags: sorted.iter().map(|(k, v)| (inner.string(k), inner.string(v))).collect(),
+        });
+        let next = u32::try_from(inner.rows.len()).expect("fewer rows than addresses");
+        let inner = &mut *inner;
+        match inner.row_ids.entry(row) {
+            Entry::Occupied(known) => (*known.get(), known.key().clone()),
+            Entry::Vacant(free) => {
+                let row = free.key().clone();
+                free.insert(next);
+                inner.rows.push(RowEntry { row: row.clone(), fields: Vec::new() });
+                (next, row)
+            }
+        }
+    }
+
+    /// The id of a field's name.
+    pub(super) fn field(&self, name: &str) -> u32 {
+        if let Some(id) = self.read().field_ids.get(name) {
+            return *id;
+        }
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let name = inner.string(name);
+        let next = u32::try_from(inner.fields.len()).expect("fewer fields than addresses");
+        let inner = &mut *inner;
+        *inner.field_ids.entry(name.clone()).or_insert_with(|| {
+            inner.fields.push(name);
+            next
+        })
+    }
+
+    /// The series of a row's field.
+    pub(super) fn series_of(&self, row: u32, field: u32) -> SeriesId {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let next =
+            SeriesId(u32::try_from(inner.series.len()).expect("fewer series than addresses"));
+        let fields = &mut inner.rows[row as usize].fields;
+        if let Some((_, id)) = fields.iter().find(|(known, _)| *known == field) {
+            return *id;
+        }
+        fields.push((field, next));
+        inner.series.push((row, field));
+        next
+    }
+
+    /// The id of a series given in words.
+    pub fn intern(&self, measurement: &str, field: &str, tags: &[(&str, &str)]) -> SeriesId {
+        let (row, _) = self.row(measurement, tags);
+        self.series_of(row, self.field(field))
+    }
+
+    /// A series in words. `id` must come from this catalogue.
+    #[must_use]
+    pub fn series(&self, id: SeriesId) -> Series {
+        let inner = self.read();
+        let (row, field) = inner.series[id.index()];
+        Series {
+            row: inner.rows[row as usize].row.clone(),
+            field: inner.fields[field as usize].clone(),
+        }
+    }
+
+    /// How many series there are; their ids are `0..len`.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.read().series.len()
+    }
+
+    /// Whether no series has been seen yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn string(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.strings.get(text) {
+            return known.clone();
+        }
+        let new: Arc<str> = text.into();
+        self.strings.insert(new.clone());
+        new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_series_is_the_same_whatever_the_order_of_its_tags() {
+        let catalogue = Catalogue::default();
+        let id = catalogue.intern("icmp", "rtt_seconds", &[("target", "gw"), ("kind", "icmp")]);
+        let again = catalogue.intern("icmp", "rtt_seconds", &[("kind", "icmp"), ("target", "gw")]);
+        let other = catalogue.intern("icmp", "ttl", &[("kind", "icmp"), ("target", "gw")]);
+        assert_eq!(id, again);
+        assert_ne!(id, other);
+        let series = catalogue.series(id);
+        assert_eq!(series.to_string(), r#"icmp_rtt_seconds{kind="icmp",target="gw"}"#);
+        assert_eq!(series.tag("target"), Some("gw"));
+        assert_eq!(series.tag("nope"), None);
+        assert!(series.is_named("icmp_rtt_seconds"));
+        assert!(!series.is_named("icmp_rtt"));
+        assert_eq!(catalogue.len(), 2);
+    }
+
+    #[test]
+    fn an_empty_tag_is_no_tag_and_the_first_of_two_counts() {
+        let catalogue = Catalogue::default();
+        let id = catalogue.intern("m", "f", &[("a", "1"), ("b", ""), ("a", "2")]);
+        assert_eq!(catalogue.series(id).to_string(), r#"m_f{a="1"}"#);
+    }
+}

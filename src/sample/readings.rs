@@ -1,0 +1,448 @@
+//! What a poller writes into: readings by name in, batches of interned samples out.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustc_hash::{FxHashMap, FxHasher};
+use tokio::time::Instant;
+
+use super::{Batch, Catalogue, Clock, Row, STALE, Sample, SeriesId, Timestamp};
+
+/// The tags every series of a target carries.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TargetTags {
+    /// The target's name.
+    pub target: Arc<str>,
+    /// All tags, `target`, `kind` and `site` among them.
+    pub tags: Vec<(String, String)>,
+}
+
+/// Most series of one target. A device or a topic that makes up labels for ever ends here; what
+/// is over is counted as rejected.
+const SERIES_MAX: usize = 100_000;
+
+/// Longest tag value or name in bytes: longer ones are noise, and InfluxDB refuses them from 64 KiB.
+const LABEL_BYTES_MAX: usize = 1_024;
+
+/// A row to write fields into, from [`Readings::row`]. Valid for the `Readings` it came from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RowRef(u32);
+
+/// The row that takes what must be rejected.
+const REJECTED: RowRef = RowRef(u32::MAX);
+
+/// Collects the readings of one target, poll after poll.
+///
+/// Rows and fields are looked up by name once; polls that write the same fields in the same order
+/// as before, which is what polls do, find each again with one comparison and no copy.
+#[derive(Debug)]
+pub struct Readings {
+    catalogue: Arc<Catalogue>,
+    clock: Arc<Clock>,
+    tags: TargetTags,
+    rows: Vec<LocalRow>,
+    row_index: FxHashMap<u64, Vec<u32>>,
+    /// By the catalogue's row: tags written differently may still mean the same row.
+    row_ids: FxHashMap<u32, u32>,
+    field_names: Vec<Arc<str>>,
+    field_index: FxHashMap<Arc<str>, u32>,
+    series: usize,
+    /// Counts batches from 1, so that a field knows in which one it was last written.
+    generation: u32,
+    /// The first generation of the poll under way.
+    poll_started: u32,
+    samples: Vec<Sample>,
+    done: Vec<Batch>,
+    stale_after: Option<Duration>,
+    expiries: FxHashMap<SeriesId, Expiry>,
+    rejected: u64,
+}
+
+#[derive(Debug)]
+struct LocalRow {
+    row: Arc<Row>,
+    id: u32,
+    /// Where the next field is expected.
+    cursor: u32,
+    fields: Vec<LocalField>,
+}
+
+#[derive(Debug)]
+struct LocalField {
+    name: u32,
+    series: SeriesId,
+    /// When it was last written; 0 while it is stale.
+    written: u32,
+}
+
+#[derive(Debug)]
+struct Expiry {
+    at: Instant,
+    row: u32,
+    field: u32,
+}
+
+/// Which series a finished poll ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// Everything the target has: what was written before and is not now has gone.
+    Everything,
+    /// News only: what was not written keeps its value.
+    News,
+}
+
+impl Readings {
+    /// For one target, whose tags every series gets.
+    #[must_use]
+    pub fn new(catalogue: Arc<Catalogue>, clock: Arc<Clock>, tags: TargetTags) -> Self {
+        Self {
+            catalogue,
+            clock,
+            tags,
+            rows: Vec::new(),
+            row_index: FxHashMap::default(),
+            row_ids: FxHashMap::default(),
+            field_names: Vec::new(),
+            field_index: FxHashMap::default(),
+            series: 0,
+            generation: 1,
+            poll_started: 1,
+            samples: Vec::new(),
+            done: Vec::new(),
+            stale_after: None,
+            expiries: FxHashMap::default(),
+            rejected: 0,
+        }
+    }
+
+    /// Writes one reading without tags of its own.
+    pub fn push(&mut self, measurement: &str, field: &str, value: f64) {
+        let row = self.row(measurement, &[]);
+        self.set(row, field, value);
+    }
+
+    /// Writes one reading with tags of its own.
+    pub fn push_tagged(
+        &mut self,
+        measurement: &str,
+        field: &str,
+        tags: &[(&str, &str)],
+        value: f64,
+    ) {
+        let row = self.row(measurement, tags);
+        self.set(row, field, value);
+    }
+
+    /// The row of a measurement with tags of its own: for tables, to find it once for all fields.
+    ///
+    /// A tag that is empty, or that the target itself has, is left out. A tag too long, or a row
+    /// too many, makes a row whose readings are rejected and counted.
+    pub fn row(&mut self, measurement: &str, tags: &[(&str, &str)]) -> RowRef {
+        let hash = hash_row(measurement, tags);
+        if let Some(found) = self.row_index.get(&hash).and_then(|rows| {
+            rows.iter().find(|at| self.is_row(&self.rows[**at as usize].row, measurement, tags))
+        }) {
+            return RowRef(*found);
+        }
+        let too_long = |text: &str| text.len() > LABEL_BYTES_MAX;
+        if self.series >= SERIES_MAX
+            || too_long(measurement)
+            || tags.iter().any(|(name, value)| too_long(name) || too_long(value))
+        {
+            return REJECTED;
+        }
+        let own = self.tags.tags.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+        let all: Vec<_> = own.chain(tags.iter().copied()).collect();
+        let (id, row) = self.catalogue.row(measurement, &all);
+        let at = *self.row_ids.entry(id).or_insert_with(|| {
+            self.rows.push(LocalRow { row, id, cursor: 0, fields: Vec::new() });
+            u32::try_from(self.rows.len() - 1).expect("rows are bounded by series")
+        });
+        self.row_index.entry(hash).or_default().push(at);
+        RowRef(at)
+    }
+
+    fn is_row(&self, row: &Row, measurement: &str, tags: &[(&str, &str)]) -> bool {
+        let extra = |i: usize| {
+            let (name, value) = tags[i];
+            !value.is_empty()
+                && !tags[..i].iter().any(|(earlier, _)| *earlier == name)
+                && !self.tags.tags.iter().any(|(own, _)| own == name)
+        };
+        let own = self.tags.tags.iter().filter(|(_, value)| !value.is_empty()).count();
+        *row.measurement == *measurement
+            && row.tags.len() == own + (0..tags.len()).filter(|i| extra(*i)).count()
+            && (0..tags.len()).filter(|i| extra(*i)).all(|i| {
+                let (name, value) = tags[i];
+                let at = row.tags.binary_search_by(|(key, _)| (**key).cmp(name));
+                at.is_ok_and(|at| *row.tags[at].1 == *value)
+            })
+    }
+
+    /// Writes a field of a row. A value that is not finite is rejected and counted; of two values
+    /// for one field in one batch the later counts.
+    pub fn set(&mut self, row: RowRef, field: &str, value: f64) {
+        if row == REJECTED || !value.is_finite() || field.len() > LABEL_BYTES_MAX {
+            self.rejected += 1;
+            return;
+        }
+        let Some(position) = self.position(row, field) else {
+            self.rejected += 1;
+            return;
+        };
+        let entry = &mut self.rows[row.0 as usize].fields[position];
+        let series = entry.series;
+        let twice = entry.written == self.generation;
+        entry.written = self.generation;
+        if twice && let Some(sample) = self.samples.iter_mut().rfind(|s| s.series == series) {
+            sample.value = value;
+        } else {
+            self.samples.push(Sample { series, value });
+        }
+        if let Some(after) = self.stale_after {
+            let field = u32::try_from(position).expect("fields are bounded by series");
+            let at = Instant::now() + after;
+            self.expiries.insert(series, Expiry { at, row: row.0, field });
+        }
+    }
+
+    /// Where in its row a field is; made there if it is new and there is room.
+    fn position(&mut self, row: RowRef, field: &str) -> Option<usize> {
+        let names = &self.field_names;
+        let local = &mut self.rows[row.0 as usize];
+        let is = |f: &LocalField| *names[f.name as usize] == *field;
+        let expected = local.cursor as usize;
+        let found = match local.fields.get(expected) {
+            Some(f) if is(f) => Some(expected),
+            _ => local.fields.iter().position(is),
+        };
+        let position = if let Some(known) = found {
+            known
+        } else {
+            if self.series >= SERIES_MAX {
+                return None;
+            }
+            self.series += 1;
+            let name = *self.field_index.entry(field.into()).or_insert_with_key(|new| {
+                self.field_names.push(new.clone());
+                u32::try_from(self.field_names.len() - 1).expect("fields are bounded by series")
+            });
+            let series = self.catalogue.series_of(local.id, self.catalogue.field(field));
+            local.fields.push(LocalField { name, series, written: 0 });
+            local.fields.len() - 1
+        };
+        let next = if position + 1 == local.fields.len() { 0 } else { position + 1 };
+        local.cursor = u32::try_from(next).expect("fields are bounded by series");
+        Some(position)
+    }
+
+    /// From here on, a series written and then not written again for this long goes stale.
+    pub fn stale_after(&mut self, after: Option<Duration>) {
+        self.stale_after = after;
+    }
+
+    /// Ends a batch here: what follows belongs to another message, with its own time.
+    pub fn cut(&mut self) {
+        self.cut_at(self.clock.now());
+    }
+
+    /// As [`Readings::cut`], with the time the source itself gave.
+    pub fn cut_at(&mut self, time: Timestamp) {
+        self.generation = self.generation.wrapping_add(1).max(1);
+        if self.samples.is_empty() {
+            return;
+        }
+        let room = self.samples.len();
+        let samples = std::mem::replace(&mut self.samples, Vec::with_capacity(room));
+        self.done.push(Batch { target: self.tags.target.clone(), time, samples });
+    }
+
+    /// Ends the poll under way and hands out its batches; the next one begins.
+    pub fn finish(&mut self, written: Written) -> Vec<Batch> {
+        if written == Written::Everything {
+            let since = self.poll_started;
+            self.mark_stale(|field| field.written < since);
+        }
+        self.cut();
+        self.poll_started = self.generation;
+        std::mem::take(&mut self.done)
+    }
+
+    /// Writes the stale mark for every series that was not written in the poll under way: the
+    /// target has failed, and what it last said no longer holds.
+    pub fn stale_others(&mut self) {
+        let since = self.poll_started;
+        self.mark_stale(|field| field.written < since);
+        let rows = &self.rows;
+        self.expiries.retain(|_, e| rows[e.row as usize].fields[e.field as usize].written != 0);
+    }
+
+    fn mark_stale(&mut self, is_stale: impl Fn(&LocalField) -> bool) {
+        for field in self.rows.iter_mut().flat_map(|row| &mut row.fields) {
+            if field.written != 0 && is_stale(field) {
+                field.written = 0;
+                self.samples.push(Sample { series: field.series, value: STALE });
+            }
+        }
+    }
+
+    /// When the first of the series with a [`Readings::stale_after`] runs out.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<Instant> {
+        self.expiries.values().map(|e| e.at).min()
+    }
+
+    /// Writes the stale mark for the series that have run out by now.
+    pub fn expire(&mut self) {
+        let now = Instant::now();
+        let Self { expiries, rows, samples, .. } = self;
+        expiries.retain(|series, expiry| {
+            let over = expiry.at <= now;
+            if over {
+                rows[expiry.row as usize].fields[expiry.field as usize].written = 0;
+                samples.push(Sample { series: *series, value: STALE });
+            }
+            !over
+        });
+    }
+
+    /// The time batches are stamped with.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// How many readings have been rejected so far: not finite, a label too long, a series too many.
+    #[must_use]
+    pub fn rejected(&self) -> u64 {
+        self.rejected
+    }
+
+    /// How many series the target has had so far.
+    #[must_use]
+    pub fn series_len(&self) -> usize {
+        self.series
+    }
+
+    /// The name of the target.
+    #[must_use]
+    pub fn target(&self) -> &Arc<str> {
+        &self.tags.target
+    }
+}
+
+fn hash_row(measurement: &str, tags: &[(&str, &str)]) -> u64 {
+    let mut hasher = FxHasher::default();
+    measurement.hash(&mut hasher);
+    tags.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::is_stale;
+
+    fn readings() -> (Arc<Catalogue>, Readings) {
+        let catalogue = Arc::new(Catalogue::default());
+        let clock = Arc::new(Clock::starting_at(Timestamp::from_secs(100)));
+        let tags = TargetTags {
+            target: "gw".into(),
+            tags: vec![("target".into(), "gw".into()), ("kind".into(), "icmp".into())],
+        };
+        (catalogue.clone(), Readings::new(catalogue, clock, tags))
+    }
+
+    fn words(catalogue: &Catalogue, batches: &[Batch]) -> Vec<String> {
+        let one = |s: &Sample| {
+            let value = if is_stale(s.value) { "stale".to_owned() } else { s.value.to_string() };
+            format!("{} {value}", catalogue.series(s.series))
+        };
+        batches.iter().flat_map(|b| b.samples.iter().map(one)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_complete_poll_no_longer_has_goes_stale_once() {
+        let (catalogue, mut readings) = readings();
+        readings.push("icmp", "rtt_seconds", 0.5);
+        readings.push_tagged("icmp", "hop", &[("n", "1")], 1.0);
+        assert_eq!(
+            words(&catalogue, &readings.finish(Written::Everything)),
+            [
+                r#"icmp_rtt_seconds{kind="icmp",target="gw"} 0.5"#,
+                r#"icmp_hop{kind="icmp",n="1",target="gw"} 1"#
+            ]
+        );
+        readings.push("icmp", "rtt_seconds", 0.6);
+        assert_eq!(
+            words(&catalogue, &readings.finish(Written::Everything)),
+            [
+                r#"icmp_rtt_seconds{kind="icmp",target="gw"} 0.6"#,
+                r#"icmp_hop{kind="icmp",n="1",target="gw"} stale"#
+            ]
+        );
+        readings.push("icmp", "rtt_seconds", 0.7);
+        assert_eq!(readings.finish(Written::Everything)[0].samples.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn news_leave_other_series_alone_until_they_run_out() {
+        let (catalogue, mut readings) = readings();
+        readings.stale_after(Some(Duration::from_secs(5)));
+        readings.push("climate", "t", 1.0);
+        readings.cut();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        readings.push("climate", "h", 2.0);
+        let batches = readings.finish(Written::News);
+        assert_eq!(batches.len(), 2);
+        assert_eq!(batches[1].time, Timestamp::from_secs(103));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(readings.next_expiry(), Some(Instant::now()));
+        readings.expire();
+        assert_eq!(
+            words(&catalogue, &readings.finish(Written::News)),
+            [r#"climate_t{kind="icmp",target="gw"} stale"#]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hostile_readings_are_rejected_and_counted() {
+        let (catalogue, mut readings) = readings();
+        readings.push("m", "nan", f64::NAN);
+        readings.push("m", "inf", f64::INFINITY);
+        readings.push_tagged("m", "f", &[("label", &"x".repeat(100_000))], 1.0);
+        readings.push_tagged("m", "f", &[("target", "another")], 1.0);
+        readings.push("m", "f", 2.0);
+        assert_eq!(readings.rejected(), 3);
+        assert_eq!(
+            words(&catalogue, &readings.finish(Written::Everything)),
+            [r#"m_f{kind="icmp",target="gw"} 2"#]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_target_ends_all_that_was_not_read_in_the_failing_poll() {
+        let (catalogue, mut readings) = readings();
+        readings.push("m", "a", 1.0);
+        readings.push("m", "b", 1.0);
+        readings.finish(Written::News);
+        readings.push("m", "b", 2.0);
+        readings.stale_others();
+        let words = words(&catalogue, &readings.finish(Written::News));
+        assert_eq!(words.len(), 2);
+        assert!(words[1].ends_with("stale"));
+        readings.stale_others();
+        assert_eq!(readings.finish(Written::News)[0].samples.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn series_of_one_target_are_bounded() {
+        let (_, mut readings) = readings();
+        for i in 0..SERIES_MAX + 10 {
+            readings.push_tagged("m", "f", &[("n", &i.to_string())], 1.0);
+        }
+        assert_eq!(readings.series_len(), SERIES_MAX);
+        assert_eq!(readings.rejected(), 10);
+    }
+}
