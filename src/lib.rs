@@ -6,7 +6,9 @@
 //! them together. [`config`] is how all of it is told what to do; [`wire`] turns bytes into values.
 
 pub mod actions;
+pub mod backoff;
 pub mod config;
+pub mod events;
 pub mod metrics;
 pub mod pollers;
 pub mod rules;
