@@ -1,18 +1,23 @@
-//! What answers alerts: the trait every action implements, the closed list, and the dispatcher
-//! that gives each its timeout, its retries and its place in the queue.
+//! What answers alerts: the trait every action implements, the one closed list of kinds, and what
+//! a notice is.
 //!
-//! A failing or hanging action delays no other, and the notices of one alert stay in order.
+//! An action does one thing once and says why it could not. It never queues, waits for its turn,
+//! retries or logs: the [dispatcher](Actions) gives each its timeout, its retries and its place in
+//! the queue, so that a failing or hanging action delays no other.
 
+mod dispatcher;
+
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use dispatcher::Actions;
 use serde::Serialize;
 use serde_json::Value as Json;
 
-use crate::config::read::{Context, Node};
-use crate::config::{Located, Named};
-use crate::metrics::Metrics;
+use crate::config::Located;
+use crate::config::read::{Context, FromTable, Key, Node, Table, table_schema};
 use crate::pollers::Shared;
 use crate::rules::{Labels, Severity, State};
 pub use crate::sinks::Rejected;
@@ -46,53 +51,242 @@ pub struct Notice {
 }
 
 /// Does something about a notice. Must be safe to repeat; classifies failures, never retries.
+///
+/// Several notices may be under way at once, of different alerts. Dropping the future ends the try:
+/// whatever it started must end with it.
 pub trait Action: Send + Sync + 'static {
     /// Does it; the text says what came of it, for the log.
     fn fire(&self, notice: &Notice) -> impl Future<Output = Result<String, Rejected>> + Send;
 }
 
+/// A kind of action: the value of its key in `[action.NAME]`, and how an action is made of it.
+pub trait Kind: FromTable + Clone + PartialEq + fmt::Debug + Send + Sync + 'static {
+    /// What does it.
+    type Action: Action;
+
+    /// Whether it tells people something, or else changes the world. People also want to hear of
+    /// the end, and rather late than never; a valve must not be closed twice, nor an hour late.
+    const TELLS_PEOPLE: bool;
+
+    /// How much longer than its timeout a try may take, for kinds that end it themselves.
+    const GRACE: Duration = Duration::ZERO;
+
+    /// The timeout of a try, for kinds that have a key for it among their own.
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    /// The target it goes through, if it does: kind and name, such as `mqtt` and a broker's.
+    fn target_name(&self) -> Option<(&'static str, &Located<String>)> {
+        None
+    }
+
+    /// Makes an action, without touching the world. It need not heed the timeout of a try unless
+    /// it has a [grace](Kind::GRACE): the dispatcher ends one that takes longer.
+    fn action(&self, timeout: Duration, shared: &Arc<Shared>) -> Self::Action;
+}
+
+/// Takes an action's kind, whichever its type is; see [`KindConfig::visit`].
+pub trait Visitor {
+    /// What comes of it.
+    type Output;
+    /// Called with the action's kind.
+    fn visit<K: Kind>(self, kind: &K) -> Self::Output;
+}
+
+/// Writes the closed list of kinds once, and everything that follows from it.
+macro_rules! kinds {
+    ($($module:ident $variant:ident),* $(,)?) => {
+        $(pub mod $module;)*
+
+        /// What an action does: the one key of its table that names a kind.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum KindConfig {
+            $(#[doc = concat!("`", stringify!($module), " = { … }`")] $variant($module::Config),)*
+        }
+
+        impl KindConfig {
+            /// The kinds there are, as their keys are called.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($module)),*];
+
+            /// Reads the table of a kind.
+            fn read(kind: &str, table: &mut Table<'_, '_, '_>) -> Option<Self> {
+                match kind {
+                    $(stringify!($module) => $module::Config::from_table(table).map(Self::$variant),)*
+                    _ => None,
+                }
+            }
+
+            /// The kinds as keys, for the JSON Schema.
+            fn keys() -> Vec<Key> {
+                vec![$(Key {
+                    name: stringify!($module),
+                    description: concat!("An action of the kind `", stringify!($module), "`.").into(),
+                    required: false,
+                    schema: table_schema(&$module::Config::keys()),
+                }),*]
+            }
+
+            /// The kind's name.
+            #[must_use]
+            pub const fn name(&self) -> &'static str {
+                match self { $(Self::$variant(_) => stringify!($module),)* }
+            }
+
+            /// Whether it tells people something, or else changes the world.
+            #[must_use]
+            pub const fn tells_people(&self) -> bool {
+                match self { $(Self::$variant(_) => <$module::Config as Kind>::TELLS_PEOPLE,)* }
+            }
+
+            fn own_timeout(&self) -> Option<Duration> {
+                match self { $(Self::$variant(config) => config.timeout(),)* }
+            }
+
+            fn target_name(&self) -> Option<(&'static str, &Located<String>)> {
+                match self { $(Self::$variant(config) => config.target_name(),)* }
+            }
+
+            /// Hands the kind to a visitor that is generic over it.
+            pub fn visit<V: Visitor>(&self, visitor: V) -> V::Output {
+                match self { $(Self::$variant(config) => visitor.visit(config),)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    log Log,
+}
+
+crate::config! {
+    /// The keys every action may have, whatever its kind.
+    struct Common {
+        /// The longest a try may take; default 10s.
+        timeout: Option<Located<Duration>>,
+        /// How often a try that failed is repeated before the notice is given up on; default 12
+        /// (some seven minutes) for kinds that tell people, 3 (some seconds) for the others.
+        retries: Option<u32>,
+        /// How many notices may be under way at once, each of another alert.
+        concurrency: u32 = 4,
+        /// Whether it also gets the end of alerts whose rule names it in `actions` and has no
+        /// `on_clear`; default true for kinds that tell people, false for the others.
+        recoveries: Option<bool>,
+    }
+    check(common, table) {
+        if !(1..=CONCURRENCY_MAX).contains(&common.concurrency) {
+            table.error("concurrency", format!("must be from 1 to {CONCURRENCY_MAX}"));
+        }
+        if common.retries.is_some_and(|retries| retries > RETRIES_MAX) {
+            table.error("retries", format!("must be at most {RETRIES_MAX}"));
+        }
+    }
+}
+
+/// Where no timeout is written: longer than a healthy receiver needs, short enough to try again.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Retries to tell people: with the dispatcher's backoff some seven minutes, so that a restart or
+/// a short outage of the receiver loses nothing.
+const RETRIES_TELLING: u32 = 12;
+
+/// Retries to change the world: some seconds, after which the reason for it may be gone.
+const RETRIES_CHANGING: u32 = 3;
+
+/// More retries than this, a minute apart, are days: nobody waits for that notice any more.
+const RETRIES_MAX: u32 = 10_000;
+
+/// More at once than this is an attack on the receiver.
+const CONCURRENCY_MAX: u32 = 256;
+
 /// The configuration of an action of any kind, and how it is run.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ActionConfig {}
+pub struct ActionConfig {
+    /// What it does.
+    pub kind: KindConfig,
+    /// The longest a try may take.
+    pub timeout: Duration,
+    /// How often a try that failed is repeated.
+    pub retries: u32,
+    /// How many notices may be under way at once.
+    pub concurrency: usize,
+    /// Whether it gets the end of alerts that only name it for their beginning.
+    pub recoveries: bool,
+}
 
 impl ActionConfig {
+    /// An action of a kind, with everything else as it is by default.
+    #[must_use]
+    pub fn new(kind: KindConfig) -> Self {
+        let tells = kind.tells_people();
+        Self {
+            timeout: kind.own_timeout().unwrap_or(TIMEOUT),
+            retries: if tells { RETRIES_TELLING } else { RETRIES_CHANGING },
+            concurrency: 4,
+            recoveries: tells,
+            kind,
+        }
+    }
+
     /// Reads `[action.NAME]`.
-    pub(crate) fn read(_node: &Node<'_>, _shown: &str, _cx: &mut Context<'_>) -> Option<Self> {
-        Some(Self {})
+    pub(crate) fn read(node: &Node<'_>, shown: &str, cx: &mut Context<'_>) -> Option<Self> {
+        let mut table = Table::new(node, shown, cx)?;
+        let common = Common::from_table(&mut table);
+        let mut kinds = Vec::new();
+        for name in KindConfig::NAMES {
+            kinds.extend(table.node(name).map(|node| (*name, node)));
+        }
+        let listed = KindConfig::NAMES.join(", ");
+        let kind = match kinds.as_slice() {
+            [(name, node)] => {
+                let own = Table::new(node, format!("{shown}.{name}"), table.cx);
+                own.and_then(|mut own| {
+                    let read = KindConfig::read(name, &mut own);
+                    own.finish();
+                    read
+                })
+            }
+            [] => {
+                let span = table.span();
+                let message = format!("[{shown}] lacks the key that says what it does");
+                table.cx.error_with_help(span, message, format!("one of {listed}"));
+                None
+            }
+            [(first, _), (second, node), ..] => {
+                let message = format!("`{first}` and `{second}` are two actions: one a table");
+                table.cx.error_with_help(node.span(), message, format!("one of {listed}"));
+                None
+            }
+        };
+        if let (Some(kind), Some(common)) = (&kind, &common)
+            && let (Some(_), Some(timeout)) = (kind.own_timeout(), &common.timeout)
+        {
+            let message = format!("the timeout is also given in `{}`", kind.name());
+            table.cx.error(timeout.place.span.clone(), message);
+        }
+        table.finish();
+        let (common, config) = (common?, Self::new(kind?));
+        Some(Self {
+            timeout: common.timeout.map_or(config.timeout, |timeout| timeout.value),
+            retries: common.retries.unwrap_or(config.retries),
+            concurrency: common.concurrency as usize,
+            recoveries: common.recoveries.unwrap_or(config.recoveries),
+            kind: config.kind,
+        })
     }
 
     /// The JSON Schema of an action's table.
     pub(crate) fn schema() -> Json {
-        Json::Null
+        let mut keys = Common::keys();
+        keys.extend(KindConfig::keys());
+        let mut schema = table_schema(&keys);
+        let one = |name: &&str| serde_json::json!({ "required": [name] });
+        schema["oneOf"] = KindConfig::NAMES.iter().map(one).collect();
+        schema
     }
 
     /// The target it goes through, if it does: kind and name, such as `mqtt` and a broker's.
     pub(crate) fn target_name(&self) -> Option<(&'static str, &Located<String>)> {
-        None
+        self.kind.target_name()
     }
-}
-
-/// All actions, each with its queue.
-#[derive(Debug)]
-pub struct Actions {}
-
-impl Actions {
-    /// Makes them all; nothing is connected yet.
-    #[must_use]
-    pub fn start(
-        _actions: &[Named<ActionConfig>],
-        _shared: Arc<Shared>,
-        _metrics: Arc<Metrics>,
-    ) -> Self {
-        Self {}
-    }
-
-    /// Makes it so that these are there; unchanged ones keep their queue.
-    pub async fn update(&mut self, _actions: &[Named<ActionConfig>]) {}
-
-    /// Queues a notice for an action. Never waits.
-    pub fn fire(&self, _action: &str, _notice: &Arc<Notice>) {}
-
-    /// Lets what is under way end, for at most `grace`, and stops.
-    pub async fn close(self, _grace: Duration) {}
 }

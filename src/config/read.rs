@@ -363,6 +363,7 @@ macro_rules! config {
         }
 
         impl $crate::config::read::FromTable for $name {
+            #[allow(unused_variables, reason = "a table may have no keys at all")]
             fn from_table(table: &mut $crate::config::read::Table<'_, '_, '_>) -> Option<Self> {
                 $( let $field: Option<$type> = $crate::config!(@get table $field $type $(, $default)?); )*
                 let read = Self { $( $field: $field?, )* };
