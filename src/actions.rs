@@ -6,13 +6,16 @@
 //! the queue, so that a failing or hanging action delays no other.
 
 mod dispatcher;
+mod queue;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use dispatcher::Actions;
+pub use dispatcher::{ActionStatus, Actions, LastTry};
 use serde::Serialize;
 use serde_json::Value as Json;
 

@@ -1,39 +1,480 @@
 //! Runs actions: each has its queue, its bound on how many run at once, and its retries.
+//!
+//! A retry waits in the [queue](super::queue), not in a slot, so a receiver that is away holds up
+//! nothing but its own notices. Everything is in memory: what waits when the daemon ends is tried
+//! until the grace is over, then dropped and counted.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{ActionConfig, Notice};
-use crate::config::Named;
-use crate::metrics::Metrics;
+use futures_util::FutureExt;
+use serde::Serialize;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::queue::{Ended, Next, Pending, Queue, Untried};
+use super::{Action, ActionConfig, Kind, Notice, Rejected, Visitor};
+use crate::config::{Named, show_duration};
+use crate::metrics::{Counter, Gauge, Metrics};
 use crate::pollers::Shared;
+
+/// The longest a receiver may ask us to wait: one that asks for a year is not obeyed.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
 
 /// All actions, each with its queue.
 #[derive(Debug)]
-pub struct Actions {}
+pub struct Actions {
+    shared: Arc<Shared>,
+    metrics: Arc<Metrics>,
+    lines: HashMap<Arc<str>, Line>,
+    tasks: JoinSet<()>,
+    closing: CancellationToken,
+}
+
+/// How an action is doing.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ActionStatus {
+    /// Its table's name.
+    pub name: Arc<str>,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Notices that wait.
+    pub waiting: usize,
+    /// Notices under way.
+    pub running: usize,
+    /// The last try that ended.
+    pub last: Option<LastTry>,
+}
+
+/// What came of a try.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LastTry {
+    /// When it ended, RFC 3339.
+    pub at: String,
+    /// Of which rule.
+    pub rule: Arc<str>,
+    /// Of which alert.
+    pub fingerprint: String,
+    /// Whether it worked.
+    pub ok: bool,
+    /// What came of it, or why it did not work.
+    pub outcome: String,
+}
 
 impl Actions {
     /// Makes them all; nothing is connected yet.
     #[must_use]
     pub fn start(
-        _actions: &[Named<ActionConfig>],
-        _shared: Arc<Shared>,
-        _metrics: Arc<Metrics>,
+        actions: &[Named<ActionConfig>],
+        shared: Arc<Shared>,
+        metrics: Arc<Metrics>,
     ) -> Self {
-        Self {}
+        let mut started = Self {
+            shared,
+            metrics,
+            lines: HashMap::new(),
+            tasks: JoinSet::new(),
+            closing: CancellationToken::new(),
+        };
+        started.update(actions);
+        started
     }
 
-    /// Makes it so that these are there; unchanged ones keep their queue.
-    pub fn update(&mut self, _actions: &[Named<ActionConfig>]) {}
+    /// Makes it so that these are there. Unchanged ones go on untouched; changed ones take over
+    /// what waits; what waits for one that is gone is dropped and counted.
+    pub fn update(&mut self, actions: &[Named<ActionConfig>]) {
+        while self.tasks.try_join_next().is_some() {}
+        self.lines.retain(|name, line| {
+            let stays = actions.iter().any(|action| action.name == *name);
+            if !stays {
+                line.remove();
+            }
+            stays
+        });
+        for Named { name, value: config } in actions {
+            let state = match self.lines.get(name) {
+                Some(line) if line.config == *config => continue,
+                Some(line) => {
+                    line.retired.cancel();
+                    line.state.clone()
+                }
+                None => Arc::new(LineState::new(name.clone(), &self.metrics)),
+            };
+            let retired = CancellationToken::new();
+            let line = Line { config: config.clone(), retired, state };
+            config.kind.visit(Start { actions: self, line: &line });
+            self.lines.insert(name.clone(), line);
+        }
+    }
 
     /// Queues a notice for an action that its rule names for what happened: in `actions` for an
     /// alert that fires, in `on_clear` for one that clears. Never waits.
-    pub fn fire(&self, _action: &str, _notice: &Arc<Notice>) {}
+    pub fn fire(&self, action: &str, notice: &Arc<Notice>) {
+        self.push(action, notice, false);
+    }
 
     /// Queues the end of an alert whose rule names the action in `actions` and has no `on_clear`:
     /// only actions that want recoveries get it. Never waits.
-    pub fn recover(&self, _action: &str, _notice: &Arc<Notice>) {}
+    pub fn recover(&self, action: &str, notice: &Arc<Notice>) {
+        self.push(action, notice, true);
+    }
 
-    /// Lets what is under way end, for at most `grace`, and stops.
-    pub async fn close(self, _grace: Duration) {}
+    fn push(&self, action: &str, notice: &Arc<Notice>, implied: bool) {
+        // Rules and actions are checked and swapped together, so a name is there.
+        let Some(line) = self.lines.get(action) else { return };
+        if !implied || line.config.recoveries {
+            line.state.push(notice.clone(), implied);
+        }
+    }
+
+    /// How all actions are doing, by name.
+    #[must_use]
+    pub fn status(&self) -> Vec<ActionStatus> {
+        let mut all: Vec<_> = self.lines.values().map(Line::status).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// Lets what runs and what waits end, for at most `grace`, and stops.
+    pub async fn close(mut self, grace: Duration) {
+        self.closing.cancel();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if timeout(grace, all).await.is_err() {
+            self.tasks.shutdown().await;
+        }
+        for line in self.lines.values() {
+            let mut queue = line.state.queue();
+            let undone = queue.running() + queue.clear();
+            if undone > 0 {
+                warn!(action = %line.state.name, notices = undone, "stopped before all was done");
+            }
+        }
+    }
 }
+
+/// One action: its configuration, and what outlives a change of it.
+#[derive(Debug)]
+struct Line {
+    config: ActionConfig,
+    /// Tells the task of this configuration to begin nothing more.
+    retired: CancellationToken,
+    state: Arc<LineState>,
+}
+
+impl Line {
+    fn remove(&self) {
+        self.state.removed.cancel();
+        self.retired.cancel();
+        let dropped = self.state.queue().clear();
+        if dropped > 0 {
+            warn!(action = %self.state.name, notices = dropped, "removed with notices waiting");
+        }
+    }
+
+    fn status(&self) -> ActionStatus {
+        let queue = self.state.queue();
+        ActionStatus {
+            name: self.state.name.clone(),
+            kind: self.config.kind.name(),
+            waiting: queue.waiting(),
+            running: queue.running(),
+            last: self.state.health().last.clone(),
+        }
+    }
+}
+
+/// Starts the task of an action, whichever its kind.
+struct Start<'a> {
+    actions: &'a mut Actions,
+    line: &'a Line,
+}
+
+impl Visitor for Start<'_> {
+    type Output = ();
+
+    fn visit<K: Kind>(self, kind: &K) {
+        let config = &self.line.config;
+        let runner = Runner {
+            action: Arc::new(kind.action(config.timeout, &self.actions.shared)),
+            limit: config.timeout + K::GRACE,
+            retries: config.retries,
+            concurrency: config.concurrency,
+            tells_people: K::TELLS_PEOPLE,
+            line: self.line.state.clone(),
+            shared: self.actions.shared.clone(),
+        };
+        let (retired, closing) = (self.line.retired.clone(), self.actions.closing.clone());
+        self.actions.tasks.spawn(runner.run(retired, closing));
+    }
+}
+
+/// What an action has, whichever its configuration: what waits, and how it is doing.
+#[derive(Debug)]
+struct LineState {
+    name: Arc<str>,
+    queue: Mutex<Queue>,
+    /// Something was pushed, or ended under an older configuration.
+    wake: Notify,
+    /// It is gone from the configuration: nothing is tried again.
+    removed: CancellationToken,
+    health: Mutex<Health>,
+    meters: Meters,
+}
+
+#[derive(Debug, Default)]
+struct Health {
+    state: HealthState,
+    dropping: bool,
+    last: Option<LastTry>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum HealthState {
+    #[default]
+    Working,
+    Failing,
+    GivingUp,
+}
+
+impl LineState {
+    fn new(name: Arc<str>, metrics: &Metrics) -> Self {
+        let meters = Meters::new(&name, metrics);
+        Self {
+            queue: Mutex::new(Queue::new(meters.untried.clone())),
+            name,
+            wake: Notify::new(),
+            removed: CancellationToken::new(),
+            health: Mutex::default(),
+            meters,
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, notice: Arc<Notice>, implied: bool) {
+        let mut queue = self.queue();
+        let before = self.meters.untried.dropped.get();
+        queue.push(notice, implied);
+        self.meters.depth.set(queue.waiting() as f64);
+        let (dropped, waiting) = (self.meters.untried.dropped.get() > before, queue.waiting());
+        drop(queue);
+        let was_dropping = std::mem::replace(&mut self.health().dropping, dropped);
+        if dropped && !was_dropping {
+            warn!(action = %self.name, waiting, "the queue is full; dropping what is missed least");
+        }
+        self.wake.notify_one();
+    }
+
+    fn next(&self, concurrency: usize, tells_people: bool) -> Next {
+        let mut queue = self.queue();
+        let next = queue.next(Instant::now(), concurrency, tells_people);
+        self.meters.depth.set(queue.waiting() as f64);
+        self.meters.running.set(queue.running() as f64);
+        next
+    }
+
+    fn is_idle(&self) -> bool {
+        let queue = self.queue();
+        queue.waiting() == 0 && queue.running() == 0
+    }
+}
+
+/// The numbers of one action.
+#[derive(Debug)]
+struct Meters {
+    ok: Counter,
+    failed: Counter,
+    gave_up: Counter,
+    untried: Untried,
+    retries: Counter,
+    depth: Gauge,
+    running: Gauge,
+    seconds: Gauge,
+}
+
+impl Meters {
+    fn new(name: &str, metrics: &Metrics) -> Self {
+        let result = |result| {
+            let labels = [("action", name), ("result", result)];
+            let help = "Notices delivered (ok), tries to be repeated (failed), notices given up \
+                        on, and notices not tried: superseded, withheld or dropped.";
+            metrics.counter("watchpost_action_results_total", help, &labels)
+        };
+        let labels = [("action", name)];
+        Self {
+            ok: result("ok"),
+            failed: result("failed"),
+            gave_up: result("gave_up"),
+            untried: Untried {
+                superseded: result("superseded"),
+                withheld: result("withheld"),
+                dropped: result("dropped"),
+            },
+            retries: metrics.counter(
+                "watchpost_action_retries_total",
+                "Tries after the first of a notice.",
+                &labels,
+            ),
+            depth: metrics.gauge("watchpost_action_waiting", "Notices that wait.", &labels),
+            running: metrics.gauge("watchpost_action_running", "Notices under way.", &labels),
+            seconds: metrics.gauge(
+                "watchpost_action_last_seconds",
+                "How long the last try took.",
+                &labels,
+            ),
+        }
+    }
+}
+
+/// The task of an action under one configuration.
+struct Runner<A> {
+    action: Arc<A>,
+    /// The longest a try may take.
+    limit: Duration,
+    retries: u32,
+    concurrency: usize,
+    tells_people: bool,
+    line: Arc<LineState>,
+    shared: Arc<Shared>,
+}
+
+/// A try that ended.
+struct Tried {
+    pending: Pending,
+    result: Result<String, Rejected>,
+    took: Duration,
+}
+
+impl<A: Action> Runner<A> {
+    /// Tries what waits until it is `retired`, or until nothing is left once it is `closing`.
+    async fn run(self, retired: CancellationToken, closing: CancellationToken) {
+        let mut tries = JoinSet::new();
+        while !retired.is_cancelled() {
+            let wake_at = loop {
+                match self.line.next(self.concurrency, self.tells_people) {
+                    Next::Try(pending) => {
+                        if pending.backoff.failures() > 0 {
+                            self.line.meters.retries.inc();
+                        }
+                        tries.spawn(attempt(self.action.clone(), pending, self.limit));
+                    }
+                    Next::Wait(until) => break until,
+                }
+            };
+            if closing.is_cancelled() && self.line.is_idle() {
+                break;
+            }
+            let retry = async {
+                match wake_at {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                // First, so that a task that is retired takes no wake-up from its successor.
+                biased;
+                () = retired.cancelled() => {}
+                Some(tried) = tries.join_next() => self.ended(tried.expect("a try catches panics")),
+                () = self.line.wake.notified() => {}
+                () = pin!(retry) => {}
+                () = closing.cancelled(), if !closing.is_cancelled() => {}
+            }
+        }
+        while let Some(tried) = tries.join_next().await {
+            self.ended(tried.expect("a try catches panics"));
+        }
+    }
+
+    fn ended(&self, tried: Tried) {
+        let Tried { mut pending, result, took } = tried;
+        let meters = &self.line.meters;
+        meters.seconds.set(took.as_secs_f64());
+        self.note(&pending.notice, &result);
+        let ended = match &result {
+            Ok(_) => Ended::Delivered,
+            Err(Rejected::Temporary { retry_after, .. })
+                if pending.backoff.failures() < self.retries
+                    && !self.line.removed.is_cancelled() =>
+            {
+                let asked = retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
+                Ended::RetryAt(Instant::now() + pending.backoff.next_delay().max(asked))
+            }
+            Err(_) => Ended::GivenUp,
+        };
+        match ended {
+            Ended::Delivered => meters.ok.inc(),
+            Ended::RetryAt(_) => meters.failed.inc(),
+            Ended::GivenUp => meters.gave_up.inc(),
+        }
+        self.log(&pending, &result, ended);
+        let mut queue = self.line.queue();
+        queue.ended(pending, ended);
+        meters.depth.set(queue.waiting() as f64);
+        meters.running.set(queue.running() as f64);
+        drop(queue);
+        // This task looks into the queue next anyway; one with a newer configuration may wait.
+        self.line.wake.notify_one();
+    }
+
+    fn note(&self, notice: &Notice, result: &Result<String, Rejected>) {
+        self.line.health().last = Some(LastTry {
+            at: self.shared.clock.now().to_string(),
+            rule: notice.rule.clone(),
+            fingerprint: notice.fingerprint.clone(),
+            ok: result.is_ok(),
+            outcome: result.as_ref().map_or_else(ToString::to_string, Clone::clone),
+        });
+    }
+
+    /// Says how the action is doing when that changes.
+    fn log(&self, pending: &Pending, result: &Result<String, Rejected>, ended: Ended) {
+        let mut health = self.line.health();
+        let now = match ended {
+            Ended::Delivered => HealthState::Working,
+            Ended::RetryAt(_) => HealthState::Failing.max(health.state),
+            Ended::GivenUp => HealthState::GivingUp,
+        };
+        let before = std::mem::replace(&mut health.state, now);
+        drop(health);
+        let (action, rule) = (&self.line.name, &pending.notice.rule);
+        match result {
+            Ok(outcome) if before == now => debug!(%action, %rule, %outcome, "done"),
+            Ok(outcome) => info!(%action, %rule, %outcome, "works again"),
+            Err(error) if before == now => debug!(%action, %rule, %error, "failed again"),
+            Err(error) if now == HealthState::Failing => {
+                warn!(%action, %rule, %error, "failed; will be tried again");
+            }
+            Err(error) => {
+                let tries = u64::from(pending.backoff.failures()) + 1;
+                error!(%action, %rule, %error, tries, "given up");
+            }
+        }
+    }
+}
+
+/// One try; whatever becomes of the action, it ends in time and with a result.
+async fn attempt<A: Action>(action: Arc<A>, pending: Pending, limit: Duration) -> Tried {
+    let started = Instant::now();
+    let fired = AssertUnwindSafe(action.fire(&pending.notice)).catch_unwind();
+    let result = match timeout(limit, fired).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(Rejected::Permanent("a defect: the action panicked".into())),
+        Err(_) => Err(Rejected::temporary(format!("not done within {}", show_duration(limit)))),
+    };
+    Tried { pending, result, took: started.elapsed() }
+}
+
+#[cfg(test)]
+mod tests;
