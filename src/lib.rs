@@ -11,6 +11,7 @@ pub mod config;
 pub mod events;
 pub mod metrics;
 pub mod pollers;
+pub mod process;
 pub mod rules;
 pub mod sample;
 pub mod sinks;
