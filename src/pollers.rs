@@ -12,8 +12,12 @@ use crate::config::Target;
 use crate::config::read::{FromTable, Key, Table};
 use crate::sample::Readings;
 
+mod resolve;
 mod shared;
+#[cfg(test)]
+pub(crate) mod testing;
 
+pub use resolve::{Family, Resolver};
 pub use shared::Shared;
 
 /// Reads one target.
@@ -131,6 +135,15 @@ pub trait Kind: FromTable + Clone + PartialEq + fmt::Debug + Send + Sync + 'stat
         Cadence::Every { interval, deadline: timeout }
     }
 
+    /// Checks what the kind's own keys say against the interval and the timeout, which are known
+    /// only once everything is read; the message is shown at the target's table.
+    ///
+    /// # Errors
+    /// What is wrong and what to do about it.
+    fn check(&self, _interval: Duration, _timeout: Duration) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Makes a poller, without touching the world: at start, and again after a panic.
     fn poller(&self, target: &Target, shared: &Arc<Shared>) -> Self::Poller;
 }
@@ -212,5 +225,20 @@ impl KindConfig {
             }
         }
         self.visit(Timeout)
+    }
+
+    /// See [`Kind::check`].
+    ///
+    /// # Errors
+    /// What is wrong and what to do about it.
+    pub fn check(&self, interval: Duration, timeout: Duration) -> Result<(), String> {
+        struct Check(Duration, Duration);
+        impl Visitor for Check {
+            type Output = Result<(), String>;
+            fn visit<K: Kind>(self, kind: &K) -> Self::Output {
+                kind.check(self.0, self.1)
+            }
+        }
+        self.visit(Check(interval, timeout))
     }
 }

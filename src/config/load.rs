@@ -310,6 +310,9 @@ impl<'a> Draft<'a> {
             ];
             tags.extend(self.site.clone().map(|site| ("site".to_owned(), site)));
             tags.extend(common.tags);
+            if let Err(message) = kind.check(interval, timeout) {
+                self.diagnostics.error(&place, message);
+            }
             if interval < INTERVAL_MIN {
                 let place = common.interval.map_or(place, |i| i.place);
                 self.diagnostics.error(&place, "must be at least 100ms");

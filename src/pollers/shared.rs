@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::icmp::Sockets;
+use super::resolve::Resolver;
 use crate::sample::Clock;
 
 /// Handed to every poller and action when it is made.
@@ -12,12 +14,16 @@ use crate::sample::Clock;
 pub struct Shared {
     /// The clock.
     pub clock: Arc<Clock>,
+    /// The system's resolver.
+    pub resolver: Resolver,
+    /// ICMP sockets.
+    pub echo: Sockets,
 }
 
 impl Shared {
     /// Nothing opened yet: everything in it is made when it is first asked for.
     #[must_use]
     pub fn new(clock: Arc<Clock>) -> Self {
-        Self { clock }
+        Self { clock, resolver: Resolver::default(), echo: Sockets::default() }
     }
 }
