@@ -1,0 +1,299 @@
+//! The life of one target: wait, poll, report, again.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::{info, info_span, warn};
+
+use super::{Env, Status};
+use crate::backoff::Backoff;
+use crate::config::{Target, show_duration};
+use crate::events::{Event, TargetEvent};
+use crate::metrics::Counter;
+use crate::pollers::{Cadence, PollError, Poller, Reason};
+use crate::sample::{Batch, Readings, TargetTags, Written};
+
+/// A target that cannot be reached is tried again after this at the least…
+const RETRY_MIN: Duration = Duration::from_millis(500);
+/// …and this at the most: half a minute after the cable is back, at the latest, data flows.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// One target being polled.
+pub(super) struct Task {
+    env: Env,
+    target: Arc<Target>,
+    status: Arc<Status>,
+    cadence: Cadence,
+    readings: Readings,
+    /// For targets that speak when they like: `target_up` and its like. Apart from the rest,
+    /// because the readings are lent to the poller when it is time to say that it is still up.
+    about: Option<Readings>,
+    /// When a target that speaks when it likes says next that it is up.
+    beat: Instant,
+    polls: Counter,
+    batches: Counter,
+    failures: [Option<Counter>; Reason::ALL.len()],
+}
+
+impl Task {
+    pub(super) fn new(
+        env: Env,
+        target: Arc<Target>,
+        status: Arc<Status>,
+        cadence: Cadence,
+    ) -> Self {
+        let tags = TargetTags { target: target.name.clone(), tags: target.tags.clone() };
+        let readings =
+            || Readings::new(env.catalogue.clone(), env.shared.clock.clone(), tags.clone());
+        let kind = [("kind", target.kind.name())];
+        Self {
+            readings: readings(),
+            about: matches!(cadence, Cadence::OnArrival { .. }).then(readings),
+            beat: Instant::now(),
+            polls: env.metrics.counter("watchpost_polls_total", "Polls ended.", &kind),
+            batches: env.metrics.counter("watchpost_batches_total", "Batches read.", &kind),
+            failures: Default::default(),
+            env,
+            target,
+            status,
+            cadence,
+        }
+    }
+
+    /// Polls until dropped.
+    pub(super) async fn run<P: Poller>(&mut self, make: impl Fn() -> P) {
+        match self.cadence {
+            Cadence::Every { interval, deadline } => self.every(interval, deadline, &make).await,
+            Cadence::OnArrival { quiet } => self.on_arrival(quiet, &make).await,
+        }
+    }
+
+    /// Ends every series of the target: it is no longer watched.
+    pub(super) async fn retire(mut self) {
+        self.readings.stale_others();
+        let mut batches = self.readings.finish(Written::News);
+        if let Some(about) = &mut self.about {
+            about.stale_others();
+            batches.extend(about.finish(Written::News));
+        }
+        self.send(batches).await;
+    }
+
+    /// Polls on the beat. The phase is random, so that ten thousand targets do not fire at once:
+    /// their replies would overflow the socket's buffer and look like loss. A beat that is missed
+    /// is left out, not made up for.
+    async fn every<P: Poller>(
+        &mut self,
+        interval: Duration,
+        deadline: Duration,
+        make: &impl Fn() -> P,
+    ) {
+        let mut poller = make();
+        let mut due = Instant::now() + interval.mul_f64(fastrand::f64());
+        loop {
+            sleep_until(due).await;
+            let started = Instant::now();
+            let poll = AssertUnwindSafe(poller.poll(&mut self.readings)).catch_unwind();
+            let result = match timeout_at(started + deadline, poll).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(panic)) => Err(bug(&*panic)),
+                Err(_) => Err(overdue("no answer within", deadline)),
+            };
+            if matches!(&result, Err(error) if error.reason == Reason::Bug) {
+                poller = make();
+            }
+            self.report_poll(&result, started.elapsed()).await;
+            due += interval;
+            let now = Instant::now();
+            if due <= now {
+                let missed = (now - due).as_nanos() / interval.as_nanos().max(1) + 1;
+                let missed = u32::try_from(missed).unwrap_or(u32::MAX);
+                self.status.with(|state| state.late += u64::from(missed));
+                due += interval.saturating_mul(missed);
+            }
+        }
+    }
+
+    /// Writes what is known about the target itself beside what was read: a poll is one batch.
+    async fn report_poll(&mut self, result: &Result<(), PollError>, took: Duration) {
+        self.account(result, took);
+        let failures = self.status.with(|state| state.failures);
+        describe(&mut self.readings, result.is_ok(), &failures);
+        self.readings.push("target", "poll_seconds", took.as_secs_f64());
+        let written = if result.is_ok() {
+            Written::Everything
+        } else {
+            self.readings.stale_others();
+            Written::News
+        };
+        let batches = self.readings.finish(written);
+        self.send(batches).await;
+    }
+
+    /// Waits for what the target says. After a failure the next try waits, longer each time.
+    async fn on_arrival<P: Poller>(&mut self, quiet: Option<Duration>, make: &impl Fn() -> P) {
+        let mut poller = make();
+        let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
+        loop {
+            let started = Instant::now();
+            let result = self.arrival(&mut poller, quiet, started).await;
+            if matches!(&result, Err(error) if error.reason == Reason::Bug) {
+                poller = make();
+            }
+            self.report_arrival(&result, started.elapsed()).await;
+            match result {
+                Ok(()) => backoff.reset(),
+                Err(_) => sleep_until(Instant::now() + backoff.next_delay()).await,
+            }
+        }
+    }
+
+    /// One arrival. Meanwhile, at every interval, a target that is up says so again, so that its
+    /// series do not look abandoned; and series that were not renewed in time go stale.
+    async fn arrival<P: Poller>(
+        &mut self,
+        poller: &mut P,
+        quiet: Option<Duration>,
+        started: Instant,
+    ) -> Result<(), PollError> {
+        let silent = quiet.map(|quiet| started + quiet);
+        let expiry = self.readings.next_expiry();
+        let poll = AssertUnwindSafe(poller.poll(&mut self.readings)).catch_unwind();
+        tokio::pin!(poll);
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut poll => return result.unwrap_or_else(|panic| Err(bug(&*panic))),
+                () = until(silent) => {
+                    return Err(overdue("nothing heard for", quiet.unwrap_or_default()));
+                }
+                // Ends the wait without an arrival: the report writes what has run out.
+                () = until(expiry) => return Ok(()),
+                () = sleep_until(self.beat) => {
+                    self.beat = Instant::now() + self.target.interval;
+                    let up = self.status.with(|state| state.up) == Some(true);
+                    if let Some(about) = self.about.as_mut().filter(|_| up) {
+                        about.push("target", "up", 1.0);
+                        let batches = about.finish(Written::News);
+                        // Cannot fail: the pipeline ends only after every target has.
+                        drop(self.env.bus.send(batches).await);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn report_arrival(&mut self, result: &Result<(), PollError>, took: Duration) {
+        let news = self.account(result, took);
+        self.readings.expire();
+        if result.is_err() {
+            self.readings.stale_others();
+        }
+        let mut batches = self.readings.finish(Written::News);
+        if (news || result.is_err())
+            && let Some(about) = &mut self.about
+        {
+            let failures = self.status.with(|state| state.failures);
+            describe(about, result.is_ok(), &failures);
+            batches.extend(about.finish(Written::News));
+            self.beat = Instant::now() + self.target.interval;
+        }
+        self.send(batches).await;
+    }
+
+    async fn send(&self, batches: Vec<Batch>) {
+        if !batches.is_empty() {
+            self.batches.add(batches.len() as u64);
+            // Cannot fail: the pipeline ends only after every target has.
+            drop(self.env.bus.send(batches).await);
+        }
+    }
+
+    /// Counts a poll, and tells the world if it changes what the target is; returns whether it
+    /// does.
+    fn account(&mut self, result: &Result<(), PollError>, took: Duration) -> bool {
+        self.polls.inc();
+        let now = self.readings.now();
+        let (rejected, series) = (self.readings.rejected(), self.readings.series_len());
+        let before = self.status.with(|state| {
+            let before = state.up.replace(result.is_ok());
+            if before != state.up {
+                state.since = Some(now);
+            }
+            state.polls += 1;
+            state.last_poll = Some(now);
+            state.last_duration = took;
+            state.rejected = rejected;
+            state.series = series;
+            state.last_error = result.as_ref().err().cloned();
+            if let Err(error) = result {
+                state.failures[error.reason as usize] += 1;
+            }
+            before
+        });
+        if let Err(error) = result {
+            let labels = [("kind", self.target.kind.name()), ("reason", error.reason.as_str())];
+            let metrics = &self.env.metrics;
+            let make =
+                || metrics.counter("watchpost_poll_failures_total", "Failed polls.", &labels);
+            self.failures[error.reason as usize].get_or_insert_with(make).inc();
+        }
+        let news = before != Some(result.is_ok());
+        if news {
+            self.announce(result, before.is_none());
+        }
+        news
+    }
+
+    fn announce(&self, result: &Result<(), PollError>, first: bool) {
+        let span = info_span!("target", id = self.target.id());
+        match result {
+            Ok(()) if first => {}
+            Ok(()) => span.in_scope(|| info!("up again")),
+            Err(error) => {
+                span.in_scope(|| warn!(reason = %error.reason, "down: {}", error.context));
+            }
+        }
+        let event = TargetEvent {
+            target: self.target.name.clone(),
+            kind: self.target.kind.name(),
+            up: result.is_ok(),
+            reason: result.as_ref().err().map(|error| error.reason.as_str()),
+            context: result.as_ref().err().map(|error| error.context.clone()),
+            at: self.readings.now().to_string(),
+        };
+        self.env.events.publish(Event::Target(Arc::new(event)));
+    }
+}
+
+/// Writes the series every target has.
+fn describe(out: &mut Readings, up: bool, failures: &[u64; Reason::ALL.len()]) {
+    out.push("target", "up", f64::from(u8::from(up)));
+    for (reason, count) in Reason::ALL.iter().zip(failures).filter(|(_, count)| **count > 0) {
+        let label = [("reason", reason.as_str())];
+        out.push_tagged("target", "failures_total", &label, *count as f64);
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn overdue(what: &str, limit: Duration) -> PollError {
+    PollError::new(Reason::Timeout, format!("{what} {}", show_duration(limit)))
+}
+
+fn bug(panic: &(dyn std::any::Any + Send)) -> PollError {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    PollError::new(Reason::Bug, format!("the poller panicked: {text}"))
+}

@@ -1,0 +1,187 @@
+//! Scripted pollers under a paused clock: no I/O is in play, so virtual time is exact.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::{Instant, advance};
+
+use super::task::Task;
+use super::*;
+use crate::config::Loader;
+use crate::pollers::{Cadence, PollError, Poller, Reason};
+use crate::sample::{Clock, Readings, Timestamp, is_stale};
+
+/// What a scripted poll does.
+#[derive(Clone)]
+enum Act {
+    Read(f64),
+    Fail(Reason),
+    Hang,
+    Panic,
+}
+
+/// A poller that only does what it is told, and counts how often it was made.
+struct Scripted(Arc<Mutex<VecDeque<Act>>>);
+
+impl Poller for Scripted {
+    async fn poll(&mut self, out: &mut Readings) -> Result<(), PollError> {
+        let act = self.0.lock().unwrap().pop_front().unwrap_or(Act::Hang);
+        match act {
+            Act::Read(value) => out.push("x", "value", value),
+            Act::Fail(reason) => return Err(PollError::new(reason, "as told")),
+            Act::Hang => std::future::pending().await,
+            Act::Panic => panic!("as told"),
+        }
+        Ok(())
+    }
+}
+
+struct Bench {
+    env: Env,
+    bus: mpsc::Receiver<Vec<Batch>>,
+    target: Arc<Target>,
+    status: Arc<Status>,
+    tasks: JoinSet<()>,
+}
+
+fn targets(toml: &str) -> Vec<Arc<Target>> {
+    Loader { env: &|_| None }.load_text(Path::new("test.toml"), toml).unwrap().targets
+}
+
+fn bench() -> Bench {
+    let (sender, bus) = mpsc::channel(64);
+    let clock = Arc::new(Clock::starting_at(Timestamp::from_secs(0)));
+    let env = Env {
+        catalogue: Arc::default(),
+        shared: Arc::new(Shared::new(clock)),
+        metrics: Arc::default(),
+        events: Events::default(),
+        bus: sender,
+    };
+    let target = targets("[host.t]\n").remove(0);
+    let status = Arc::new(Status::new(target.clone()));
+    Bench { env, bus, target, status, tasks: JoinSet::new() }
+}
+
+impl Bench {
+    fn run(&mut self, cadence: Cadence, acts: &[Act]) -> Arc<Mutex<u32>> {
+        let script = Arc::new(Mutex::new(acts.iter().cloned().collect::<VecDeque<_>>()));
+        let made = Arc::new(Mutex::new(0));
+        let count = made.clone();
+        let mut task =
+            Task::new(self.env.clone(), self.target.clone(), self.status.clone(), cadence);
+        self.tasks.spawn(async move {
+            task.run(|| {
+                *count.lock().unwrap() += 1;
+                Scripted(script.clone())
+            })
+            .await;
+        });
+        made
+    }
+
+    /// The next batches, as `name value` without the tags every series has.
+    async fn next(&mut self) -> Vec<String> {
+        let batches = self.bus.recv().await.unwrap();
+        let word = |value: f64| if is_stale(value) { "stale".into() } else { value.to_string() };
+        let one = |s: &crate::sample::Sample| {
+            let series = self.env.catalogue.series(s.series);
+            let reason = series.tag("reason").map_or(String::new(), |r| format!("{{{r}}}"));
+            format!("{}{reason} {}", series.name(), word(s.value))
+        };
+        batches.iter().flat_map(|b| b.samples.iter().map(one)).collect()
+    }
+}
+
+const EVERY: Cadence =
+    Cadence::Every { interval: Duration::from_secs(10), deadline: Duration::from_secs(2) };
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_poll_is_data_and_ends_the_other_series() {
+    let mut bench = bench();
+    bench.run(EVERY, &[Act::Read(5.0), Act::Fail(Reason::Refused), Act::Hang, Act::Read(6.0)]);
+    assert_eq!(bench.next().await, ["x_value 5", "target_up 1", "target_poll_seconds 0"]);
+    assert_eq!(
+        bench.next().await,
+        [
+            "target_up 0",
+            "target_failures_total{refused} 1",
+            "target_poll_seconds 0",
+            "x_value stale"
+        ]
+    );
+    assert_eq!(
+        bench.next().await,
+        [
+            "target_up 0",
+            "target_failures_total{timeout} 1",
+            "target_failures_total{refused} 1",
+            "target_poll_seconds 2"
+        ]
+    );
+    assert_eq!(bench.next().await[0], "x_value 6");
+}
+
+#[tokio::test(start_paused = true)]
+async fn polls_keep_their_beat_whatever_a_poll_takes() {
+    let mut bench = bench();
+    bench.run(EVERY, &[Act::Hang, Act::Hang, Act::Read(1.0)]);
+    bench.next().await;
+    let first = Instant::now();
+    bench.next().await;
+    assert_eq!(first.elapsed(), Duration::from_secs(10));
+    bench.next().await;
+    assert_eq!(first.elapsed(), Duration::from_secs(18));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poller_that_panics_is_made_anew() {
+    let mut bench = bench();
+    let made = bench.run(EVERY, &[Act::Panic, Act::Read(1.0)]);
+    assert!(bench.next().await.contains(&"target_failures_total{bug} 1".into()));
+    assert!(bench.next().await.contains(&"x_value 1".into()));
+    assert_eq!(*made.lock().unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_a_failed_poll_and_is_tried_again_after_a_while() {
+    let mut bench = bench();
+    let quiet = Some(Duration::from_secs(30));
+    bench.run(Cadence::OnArrival { quiet }, &[Act::Read(1.0), Act::Hang, Act::Read(2.0)]);
+    assert_eq!(bench.next().await, ["x_value 1", "target_up 1"]);
+    for _ in 0..2 {
+        assert_eq!(bench.next().await, ["target_up 1"], "still up, every ten seconds");
+    }
+    let silent = bench.next().await;
+    let failed = Instant::now();
+    assert_eq!(silent, ["x_value stale", "target_up 0", "target_failures_total{timeout} 1"]);
+    assert_eq!(bench.next().await[0], "x_value 2");
+    assert!(failed.elapsed() >= Duration::from_millis(500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_bus_makes_polling_wait_and_loses_nothing() {
+    let mut bench = bench();
+    let acts: Vec<_> = (0..100).map(|i| Act::Read(f64::from(i))).collect();
+    bench.run(Cadence::OnArrival { quiet: None }, &acts);
+    advance(Duration::from_secs(1)).await;
+    for i in 0..100 {
+        assert_eq!(bench.next().await[0], format!("x_value {i}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_leaves_alone_what_did_not_change() {
+    let Bench { env, mut bus, .. } = bench();
+    let mut supervisor = Supervisor::new(env);
+    let before = targets("[host.a]\n[host.b]\n[host.c]\n");
+    let after = targets("[host.a]\n[host.b]\ninterval = \"5s\"\n[host.d]\n");
+    assert_eq!(supervisor.update(&before).await, Changes { started: 3, stopped: 0, kept: 0 });
+    assert_eq!(supervisor.update(&after).await, Changes { started: 2, stopped: 2, kept: 1 });
+    let ids: Vec<_> = supervisor.board().snapshots().iter().map(|s| s.target.id()).collect();
+    assert_eq!(ids, ["host.a", "host.b", "host.d"]);
+    supervisor.close().await;
+    while bus.recv().await.is_some() {}
+}
