@@ -159,6 +159,7 @@ macro_rules! kinds {
 }
 
 kinds! {
+    desktop Desktop,
     log Log,
 }
 
