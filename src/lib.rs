@@ -17,5 +17,6 @@ pub mod rules;
 pub mod sample;
 pub mod sinks;
 pub mod supervisor;
+pub mod template;
 pub mod tls;
 pub mod wire;

@@ -5,15 +5,20 @@
 
 mod config;
 mod engine;
+mod expression;
+mod notice;
+pub mod plan;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-pub use config::RuleConfig;
+pub use config::{Audience, OnMissing, RuleConfig};
 pub use engine::Engine;
+pub use notice::fingerprint;
 use serde::Serialize;
 
+use crate::config::Named;
 use crate::sample::Timestamp;
 
 crate::choice! {
@@ -62,8 +67,8 @@ pub type Labels = BTreeMap<String, String>;
 /// An alert changed its state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transition {
-    /// The rule's name.
-    pub rule: Arc<str>,
+    /// The rule, as it was when this happened.
+    pub rule: Arc<Named<RuleConfig>>,
     /// The alert's labels, without `alertname`.
     pub labels: Arc<Labels>,
     /// What it was.
@@ -76,7 +81,8 @@ pub struct Transition {
     pub since: Timestamp,
     /// The value that decided, in both directions; `None` where missing data did.
     pub value: Option<f64>,
-    /// Why, for people: `31.4 > 30`, `held for 5m`, `cleared at 28`, `data missing since …`.
+    /// Why, for people: `31.4 > 30`, `held for 5m at 31.4 (> 30)`, `cleared at 28 (< 32)`,
+    /// `data missing since …`.
     pub reason: String,
     /// Whether people must be told: a problem they have not heard of, or the end of one they have.
     pub notify: bool,
@@ -85,8 +91,8 @@ pub struct Transition {
 /// An alert as it stands, for the API.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Alert {
-    /// The rule's name.
-    pub rule: Arc<str>,
+    /// The rule, as it was when this happened.
+    pub rule: Arc<Named<RuleConfig>>,
     /// The alert's labels, without `alertname`.
     pub labels: Arc<Labels>,
     /// Its state; never [`State::Inactive`].

@@ -374,7 +374,7 @@ macro_rules! config {
             fn keys() -> Vec<$crate::config::read::Key> {
                 vec![$(
                     $crate::config::read::Key {
-                        name: stringify!($field),
+                        name: $crate::config::read::key(stringify!($field)),
                         description: concat!($($field_doc, "\n"),*).trim().to_owned(),
                         required: $crate::config!(@required $type $(, $default)?),
                         schema: <$type as $crate::config::read::FromToml>::schema(),
@@ -398,12 +398,23 @@ macro_rules! config {
             }
         }
     };
-    (@get $table:ident $field:ident $type:ty) => { $table.get::<$type>(stringify!($field)) };
+    (@get $table:ident $field:ident $type:ty) => {
+        $table.get::<$type>($crate::config::read::key(stringify!($field)))
+    };
     (@get $table:ident $field:ident $type:ty, $default:expr) => {
-        $table.get_or::<$type>(stringify!($field), $default)
+        $table.get_or::<$type>($crate::config::read::key(stringify!($field)), $default)
     };
     (@required $type:ty) => { <$type as $crate::config::read::FromToml>::absent().is_none() };
     (@required $type:ty, $default:expr) => { false };
+}
+
+/// The key a field is written as: `r#for` is `for`.
+#[must_use]
+pub const fn key(field: &'static str) -> &'static str {
+    match field.as_bytes() {
+        [b'r', b'#', ..] => field.split_at(2).1,
+        _ => field,
+    }
 }
 
 /// Declares a value that is one of a few words.

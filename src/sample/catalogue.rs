@@ -16,6 +16,11 @@ impl SeriesId {
     pub const fn index(self) -> usize {
         self.0 as usize
     }
+
+    /// The series at a place of such a table.
+    pub(crate) fn from_index(index: usize) -> Self {
+        Self(u32::try_from(index).expect("fewer series than addresses"))
+    }
 }
 
 /// What the fields read together share: a measurement and its tags, as InfluxDB has them.

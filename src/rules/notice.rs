@@ -1,0 +1,110 @@
+//! What people and programs are told of a transition.
+
+use std::sync::Arc;
+
+use super::{Alert, Labels, RuleConfig, Transition};
+use crate::actions::Notice;
+use crate::config::Named;
+use crate::template::Template;
+
+impl Transition {
+    /// What actions are told. A template that cannot be rendered gives way to a plain text that
+    /// says so: an alert is never lost to a misspelt label.
+    #[must_use]
+    pub fn notice(&self) -> Notice {
+        notice(
+            &self.rule,
+            Notice {
+                rule: self.rule.name.clone(),
+                state: self.to,
+                severity: self.rule.value.severity,
+                labels: self.labels.clone(),
+                value: self.value,
+                reason: self.reason.clone(),
+                summary: String::new(),
+                description: String::new(),
+                since: self.since.to_string(),
+                at: self.at.to_string(),
+                fingerprint: shown_fingerprint(&self.rule.name, &self.labels),
+            },
+        )
+    }
+}
+
+impl Alert {
+    /// The alert as it stands, with its texts; `at` is when it was asked for.
+    #[must_use]
+    pub fn notice(&self, at: crate::sample::Timestamp) -> Notice {
+        notice(
+            &self.rule,
+            Notice {
+                rule: self.rule.name.clone(),
+                state: self.state,
+                severity: self.rule.value.severity,
+                labels: self.labels.clone(),
+                value: self.value,
+                reason: self.reason.clone(),
+                summary: String::new(),
+                description: String::new(),
+                since: self.since.to_string(),
+                at: at.to_string(),
+                fingerprint: shown_fingerprint(&self.rule.name, &self.labels),
+            },
+        )
+    }
+}
+
+fn notice(rule: &Arc<Named<RuleConfig>>, mut notice: Notice) -> Notice {
+    let RuleConfig { summary, description, .. } = &rule.value;
+    let summary = text(summary.as_ref(), "summary", &notice);
+    let description = text(description.as_ref(), "description", &notice);
+    notice.summary = summary.unwrap_or_else(|| plain(&notice));
+    notice.description = description.unwrap_or_default();
+    notice
+}
+
+fn text(template: Option<&Template>, key: &str, notice: &Notice) -> Option<String> {
+    let rendered = template?.render(notice);
+    Some(rendered.unwrap_or_else(|error| format!("{} [its {key}: {error}]", plain(notice))))
+}
+
+/// `rack-hot firing: 36 > 35 (target="rack-1")`
+fn plain(notice: &Notice) -> String {
+    let labels: Vec<_> = notice.labels.iter().map(|(k, v)| format!("{k}={v:?}")).collect();
+    format!("{} {}: {} ({})", notice.rule, notice.state, notice.reason, labels.join(", "))
+}
+
+fn shown_fingerprint(rule: &str, labels: &Labels) -> String {
+    format!("{:016x}", fingerprint(rule, labels))
+}
+
+/// Names an alert by its rule and labels, the same over restarts: FNV-1a, 64 bits, over the rule
+/// and each label's name and value in order, each ended by a byte that UTF-8 does not have.
+#[must_use]
+pub fn fingerprint(rule: &str, labels: &Labels) -> u64 {
+    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let words = labels.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
+    std::iter::once(rule)
+        .chain(words)
+        .flat_map(|word| word.bytes().chain([0xff]))
+        .fold(BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_depends_on_the_rule_and_every_label() {
+        let labels = |pairs: &[(&str, &str)]| -> Labels {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        };
+        let one = fingerprint("r", &labels(&[("a", "1"), ("b", "2")]));
+        assert_eq!(one, fingerprint("r", &labels(&[("b", "2"), ("a", "1")])));
+        assert_ne!(one, fingerprint("s", &labels(&[("a", "1"), ("b", "2")])));
+        assert_ne!(one, fingerprint("r", &labels(&[("a", "1b"), ("", "2")])));
+        // Fixed for ever: alerts keep their names over upgrades.
+        assert_eq!(fingerprint("r", &Labels::new()), 0x08db_c907_b57a_ab5e);
+    }
+}
