@@ -6,6 +6,7 @@
 //! them together. [`config`] is how all of it is told what to do; [`wire`] turns bytes into values.
 
 pub mod actions;
+pub mod api;
 pub mod backoff;
 pub mod config;
 pub mod events;

@@ -1,0 +1,156 @@
+//! HTTP: health, metrics, Prometheus' API, the live stream and the page, all on one listener.
+//!
+//! It shows the daemon and never changes it. What it needs of the daemon is the trait [`Daemon`];
+//! it knows nothing of supervisors and engines. It answers no other site's page (no CORS, and see
+//! [`access`]), serves no secret, and holds every client to the bounds of [`serve`].
+
+mod access;
+mod events;
+mod health;
+mod page;
+mod prometheus;
+mod serve;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Named, Secret, Target};
+use crate::events::Events;
+use crate::metrics::Metrics;
+use crate::pollers::PollError;
+use crate::rules::{Alert, RuleConfig};
+use crate::sample::Timestamp;
+
+/// What the API shows of the daemon.
+///
+/// `None` means that the engine did not answer; each answer is cut off after
+/// [`REQUEST_TIMEOUT`] anyway, so an implementation may simply wait.
+pub trait Daemon: Send + Sync + 'static {
+    /// Every target and how its last poll went, in the order of the configuration.
+    fn targets(&self) -> Vec<TargetView>;
+
+    /// Every alert that is not inactive.
+    fn alerts(&self) -> impl Future<Output = Option<Vec<Alert>>> + Send;
+
+    /// Every rule, in the order of the configuration.
+    fn rules(&self) -> Vec<Arc<Named<RuleConfig>>>;
+
+    /// What keeps the daemon from being ready; empty when nothing does: every target has been
+    /// started and the engine has answered.
+    fn waits_for(&self) -> impl Future<Output = Vec<Wait>> + Send;
+}
+
+/// A target as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TargetView {
+    /// What it is.
+    pub target: Arc<Target>,
+    /// Whether it answers; `None` until the first poll has ended.
+    pub up: Option<bool>,
+    /// Why the last poll failed, if it did.
+    pub error: Option<PollError>,
+    /// When the last poll ended.
+    pub last_poll: Option<Timestamp>,
+    /// How long the last poll took.
+    pub took: Duration,
+}
+
+/// Something the daemon waits for before it is ready.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Wait {
+    /// What is not ready: `engine`, or a target's id.
+    pub what: String,
+    /// Why not.
+    pub why: String,
+}
+
+/// The longest a request may take until its answer starts, body included: longer than any of the
+/// daemon's own answers, shorter than what clients wait for by default (30 s).
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest body a request may have: no request needs more than a long expression.
+const BODY_MAX_BYTES: usize = 64 << 10;
+
+/// Everything the API is made of.
+#[derive(Debug)]
+pub struct Api<D> {
+    /// The daemon.
+    pub daemon: Arc<D>,
+    /// The counters `/metrics` shows.
+    pub metrics: Arc<Metrics>,
+    /// What the live stream tells.
+    pub events: Events,
+    /// What clients must present, if anything.
+    pub token: Option<Secret>,
+}
+
+impl<D: Daemon> Api<D> {
+    /// Serves on a listener that is bound already, until `shutdown` is done and the answers under
+    /// way have ended (or [`serve::GRACE`] has passed).
+    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        let local =
+            listener.local_addr().is_ok_and(|address: SocketAddr| address.ip().is_loopback());
+        let closing = CancellationToken::new();
+        let router = self.router(local, closing.clone());
+        serve::serve(listener, router, shutdown, closing).await;
+    }
+
+    fn router(self, local: bool, closing: CancellationToken) -> Router {
+        let stream = events::Stream::new(self.events, &self.metrics, closing);
+        let access = Arc::new(access::Access::new(self.token, local));
+        let shared = Arc::new(Shared { daemon: self.daemon, metrics: self.metrics, stream });
+        let guarded = Router::new()
+            .route("/metrics", get(health::metrics::<D>))
+            .route("/api/events", get(events::stream::<D>))
+            .route("/api/v1/targets", get(prometheus::targets::<D>))
+            .route("/api/v1/alerts", get(prometheus::alerts::<D>))
+            .route("/api/v1/rules", get(prometheus::rules::<D>))
+            .route("/api/v1/status/buildinfo", get(prometheus::build_info))
+            .layer(middleware::from_fn_with_state(access, access::check));
+        Router::new()
+            .route("/healthz", get(health::alive))
+            .route("/readyz", get(health::ready::<D>))
+            .merge(guarded)
+            .merge(page::routes())
+            .fallback(prometheus::not_found)
+            .method_not_allowed_fallback(prometheus::method_not_allowed)
+            .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+            .layer(middleware::from_fn(limit_time))
+            .layer(middleware::from_fn(page::protect))
+            .with_state(shared)
+    }
+}
+
+/// What the handlers share.
+struct Shared<D> {
+    daemon: Arc<D>,
+    metrics: Arc<Metrics>,
+    stream: events::Stream,
+}
+
+type Handle<D> = State<Arc<Shared<D>>>;
+
+async fn limit_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => prometheus::error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "timeout",
+            format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! Who may ask: the bearer token where one is configured, and no other site's page where none is.
+//!
+//! Without a token the API listens on a loopback address, where any page a browser shows can reach
+//! it: by a name that resolves to 127.0.0.1 (DNS rebinding) to read, by a form to write. Both
+//! give themselves away by the headers `Host` and `Origin`, which a page cannot forge.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use subtle::ConstantTimeEq;
+
+use super::prometheus::error;
+use crate::config::Secret;
+
+/// The rule by which requests are let in.
+#[derive(Debug)]
+pub(super) struct Access {
+    token: Option<Secret>,
+    /// The listener is on a loopback address.
+    local: bool,
+}
+
+/// Why a request is refused.
+#[derive(Debug, PartialEq, Eq)]
+enum Refusal {
+    NoToken,
+    ForeignHost,
+    ForeignOrigin,
+}
+
+impl Access {
+    pub(super) const fn new(token: Option<Secret>, local: bool) -> Self {
+        Self { token, local }
+    }
+
+    fn judge(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        if let Some(token) = &self.token {
+            let given = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+            let same = given.is_some_and(|given| token.reveal().as_bytes().ct_eq(given).into());
+            return if same { Ok(()) } else { Err(Refusal::NoToken) };
+        }
+        let host = headers.get(HOST).map(|host| host.to_str().unwrap_or_default());
+        if self.local && host.is_some_and(|host| !names_this_machine(host)) {
+            return Err(Refusal::ForeignHost);
+        }
+        let origin = headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or_default());
+        // `Origin: null` and every scheme that has no host end up foreign, as they should.
+        let own = origin.is_none_or(|origin| origin.split_once("://").map(|(_, at)| at) == host);
+        if own { Ok(()) } else { Err(Refusal::ForeignOrigin) }
+    }
+}
+
+/// The token of `Authorization: Bearer …`; the scheme's case does not matter (RFC 7235, 2.1).
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.split_at_checked(b"bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii())
+}
+
+/// An address or `localhost`, with or without a port: names no other machine can be called by.
+fn names_this_machine(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost") || name.parse::<IpAddr>().is_ok()
+}
+
+/// Lets a request through, or says why not.
+pub(super) async fn check(
+    State(access): State<Arc<Access>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let refusal = match access.judge(request.headers()) {
+        Ok(()) => return next.run(request).await,
+        Err(refusal) => refusal,
+    };
+    match refusal {
+        Refusal::NoToken => (
+            [(WWW_AUTHENTICATE, "Bearer")],
+            error(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                "send the configured token as `Authorization: Bearer …`",
+            ),
+        )
+            .into_response(),
+        Refusal::ForeignHost => error(
+            StatusCode::MISDIRECTED_REQUEST,
+            "forbidden",
+            "without a token only requests for `localhost` or an address are answered; \
+             set `token` in [api] to use another name",
+        ),
+        Refusal::ForeignOrigin => error(
+            StatusCode::FORBIDDEN,
+            "forbidden",
+            "without a token pages of other sites are not answered",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(list: &[(&'static str, &str)]) -> HeaderMap {
+        list.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn with_a_token_only_the_token_counts() {
+        let access = Access::new(Some(Secret::new("s3cret")), true);
+        let judge = |list: &[(&'static str, &str)]| access.judge(&headers(list));
+        assert_eq!(judge(&[("authorization", "Bearer s3cret"), ("host", "nas.example")]), Ok(()));
+        assert_eq!(judge(&[("authorization", "bearer  s3cret")]), Ok(()));
+        for wrong in ["Bearer s3cre", "Bearer s3cret2", "Basic s3cret", "s3cret", "Bearer", ""] {
+            assert_eq!(judge(&[("authorization", wrong)]), Err(Refusal::NoToken), "{wrong}");
+        }
+        assert_eq!(judge(&[]), Err(Refusal::NoToken));
+    }
+
+    #[test]
+    fn without_a_token_a_local_listener_answers_no_rebound_name() {
+        let access = Access::new(None, true);
+        for own in ["localhost", "LOCALHOST.:9465", "a.localhost", "127.0.0.1:9465", "[::1]:9465"] {
+            assert_eq!(access.judge(&headers(&[("host", own)])), Ok(()), "{own}");
+        }
+        for foreign in ["evil.example", "evil.example:9465", "localhost.evil.example", "", "a b"] {
+            let judged = access.judge(&headers(&[("host", foreign)]));
+            assert_eq!(judged, Err(Refusal::ForeignHost), "{foreign}");
+        }
+        assert_eq!(access.judge(&headers(&[])), Ok(()), "no browser sends no host");
+        assert_eq!(Access::new(None, false).judge(&headers(&[("host", "nas.lan")])), Ok(()));
+    }
+
+    #[test]
+    fn without_a_token_no_other_site_may_write() {
+        let judge = |origin: &str| {
+            let headers = headers(&[("host", "127.0.0.1:9465"), ("origin", origin)]);
+            Access::new(None, true).judge(&headers)
+        };
+        assert_eq!(judge("http://127.0.0.1:9465"), Ok(()));
+        for foreign in ["http://evil.example", "null", "http://127.0.0.1:80", ""] {
+            assert_eq!(judge(foreign), Err(Refusal::ForeignOrigin), "{foreign}");
+        }
+    }
+}

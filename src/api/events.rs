@@ -1,0 +1,130 @@
+//! `/api/events`: what happens, as it happens, as server-sent events.
+//!
+//! `event: alert` carries a [`Notice`](crate::actions::Notice), `event: target` a
+//! [`TargetEvent`](crate::events::TargetEvent), both as JSON. Nothing is
+//! kept for a client: one that reads slower than things happen is cut off, the loss is counted,
+//! and it starts over from `/api/v1/targets` and `/api/v1/alerts`.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::sse::{Event as Frame, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::prometheus::error;
+use super::{Daemon, Handle};
+use crate::events::{Event, Events};
+use crate::metrics::{Counter, Gauge, Metrics};
+
+/// Clients at once; one more is refused with 503. Each costs a connection and a place in the
+/// broadcast; a page on every wall and a `watchpost notify` for every user stay below.
+pub(super) const CLIENTS_MAX: usize = 64;
+
+/// Silence after which a comment is sent, so that a dead client or proxy is noticed: below the
+/// minute after which common proxies cut a silent connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How soon a client should be back after it was cut off.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// The live stream and the bounds of its clients.
+pub(super) struct Stream {
+    events: Events,
+    places: Arc<Semaphore>,
+    clients: Gauge,
+    lost: Counter,
+    closing: CancellationToken,
+}
+
+impl Stream {
+    pub(super) fn new(events: Events, metrics: &Metrics, closing: CancellationToken) -> Self {
+        Self {
+            events,
+            places: Arc::new(Semaphore::new(CLIENTS_MAX)),
+            clients: metrics.gauge(
+                "watchpost_api_event_clients",
+                "Clients of the live stream.",
+                &[],
+            ),
+            lost: metrics.counter(
+                "watchpost_api_events_lost_total",
+                "Events clients of the live stream missed for being too slow.",
+                &[],
+            ),
+            closing,
+        }
+    }
+
+    fn taken(&self) -> f64 {
+        (CLIENTS_MAX - self.places.available_permits()) as f64
+    }
+}
+
+/// One client, as long as it is connected.
+struct Client<D> {
+    receiver: broadcast::Receiver<Event>,
+    api: Arc<super::Shared<D>>,
+    place: Option<OwnedSemaphorePermit>,
+    greeted: bool,
+}
+
+impl<D> Drop for Client<D> {
+    fn drop(&mut self) {
+        drop(self.place.take());
+        self.api.stream.clients.set(self.api.stream.taken());
+    }
+}
+
+impl<D> Client<D> {
+    /// The next frame; `None` ends the stream.
+    async fn next(&mut self) -> Option<Frame> {
+        if !std::mem::replace(&mut self.greeted, true) {
+            return Some(Frame::default().comment("watchpost").retry(RETRY));
+        }
+        let closing = &self.api.stream.closing;
+        let received = tokio::select! {
+            () = closing.cancelled() => return None,
+            received = self.receiver.recv() => received,
+        };
+        match received {
+            Ok(event) => Some(frame(&event)),
+            Err(RecvError::Closed) => None,
+            Err(RecvError::Lagged(missed)) => {
+                self.api.stream.lost.add(missed);
+                tracing::warn!(missed, "a client of the live stream was too slow and is cut off");
+                None
+            }
+        }
+    }
+}
+
+fn frame(event: &Event) -> Frame {
+    let (name, json) = match event {
+        Event::Alert(notice) => ("alert", serde_json::to_string(notice)),
+        Event::Target(target) => ("target", serde_json::to_string(target)),
+    };
+    Frame::default().event(name).data(json.expect("structs of strings and numbers are JSON"))
+}
+
+/// The stream, for as long as the client listens.
+pub(super) async fn stream<D: Daemon>(State(api): Handle<D>) -> Response {
+    let Ok(place) = api.stream.places.clone().try_acquire_owned() else {
+        let message = format!("{CLIENTS_MAX} clients listen already");
+        return error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message);
+    };
+    api.stream.clients.set(api.stream.taken());
+    let receiver = api.stream.events.subscribe();
+    let client = Client { receiver, api, place: Some(place), greeted: false };
+    let frames = stream::unfold(client, |mut client| async move {
+        let frame = client.next().await?;
+        Some((Ok::<_, Infallible>(frame), client))
+    });
+    Sse::new(frames).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+}

@@ -1,0 +1,111 @@
+//! The accept loop: connections within bounds, and an end that does not wait for ever.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// Connections at once; more wait in the kernel's queue until one ends. Enough for a page and a
+/// Grafana on many screens, few enough that their buffers stay within 16 MiB.
+const CONNECTIONS_MAX: usize = 256;
+
+/// What a connection may send before its header ends, and what is buffered of a body.
+const BUFFER_MAX_BYTES: usize = 64 << 10;
+
+/// Header fields of a request; a browser sends about 20.
+const HEADERS_MAX: usize = 64;
+
+/// How long a connection may take to send a header, and how long it may be idle between two.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a client may leave what it was sent unacknowledged before the kernel ends it: what
+/// frees the place of one that has vanished, or stopped reading the live stream.
+const UNREAD_MAX: Duration = Duration::from_secs(30);
+
+/// A pause after a failed accept: it fails for want of descriptors, which takes time to pass.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long answers under way may take to end at shutdown: a fifth of the drain's five seconds.
+pub(super) const GRACE: Duration = Duration::from_secs(1);
+
+/// Serves until `shutdown`, then tells `closing`, lets answers under way end, and returns.
+pub(super) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    shutdown: impl Future<Output = ()>,
+    closing: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    let mut accepts = true;
+    loop {
+        let accept = async {
+            let place = places.clone().acquire_owned().await.expect("never closed");
+            (listener.accept().await, place)
+        };
+        tokio::select! {
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => {}
+            (accepted, place) = accept => match accepted {
+                Ok((stream, _)) => {
+                    accepts = true;
+                    let (router, closing) = (router.clone(), closing.clone());
+                    connections.spawn(async move {
+                        connection(stream, router, closing).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    if std::mem::replace(&mut accepts, false) {
+                        tracing::warn!(%error, "cannot accept connections");
+                    }
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    closing.cancel();
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if timeout(GRACE, drained).await.is_err() {
+        tracing::debug!(left = connections.len(), "connections were cut off");
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, closing: CancellationToken) {
+    let socket = SockRef::from(&stream);
+    // Either refused by a strange kernel costs latency or a place, no more.
+    if let Err(error) =
+        socket.set_tcp_nodelay(true).and_then(|()| socket.set_tcp_user_timeout(Some(UNREAD_MAX)))
+    {
+        tracing::debug!(%error, "cannot set options of a connection");
+    }
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(BUFFER_MAX_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = closing.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection broke");
+    }
+}
