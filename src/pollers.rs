@@ -12,6 +12,7 @@ use crate::config::Target;
 use crate::config::read::{FromTable, Key, Table};
 use crate::sample::Readings;
 
+pub mod format;
 mod resolve;
 mod shared;
 #[cfg(test)]

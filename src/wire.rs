@@ -1,5 +1,12 @@
 //! Bytes to values and back: no I/O, no clock, no state beyond the value at hand; all of it fuzzed.
 
+pub mod csv;
 pub mod dns;
+pub mod json;
+pub mod key_value;
+pub mod line_protocol;
+pub mod lines;
 pub mod nagios;
 pub mod sse;
+pub mod topic;
+pub mod value;

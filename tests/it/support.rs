@@ -1,0 +1,170 @@
+//! What tests against real servers share: servers that die with their test, waits with a limit, and
+//! pollers driven by hand.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use watchpost::config::{Config, Loader, Target};
+use watchpost::pollers::{Kind, PollError, Poller, Shared};
+use watchpost::sample::{Catalogue, Clock, Readings, TargetTags, Written, is_stale};
+
+/// The longest any wait may take: generous, since other tests run beside.
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+
+/// A server that is killed when the test is done with it.
+#[derive(Debug)]
+pub(crate) struct Server(Child);
+
+impl Server {
+    /// Starts it with its output thrown away; `None` if it is not installed, which is told.
+    pub(crate) fn start(command: &mut Command) -> Option<Self> {
+        let started =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        match started {
+            Ok(child) => Some(Self(child)),
+            Err(error) => {
+                eprintln!("skipped: cannot start {}: {error}", command.get_program().display());
+                None
+            }
+        }
+    }
+
+    /// Kills it at once, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Waits until something is so.
+pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + LIMIT;
+    while !is_so() {
+        assert!(Instant::now() < end, "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Reads a configuration, which must be right.
+pub(crate) fn config(text: &str) -> Config {
+    let env = |_: &str| None;
+    let loader = Loader { env: &env };
+    loader.load_text(Path::new("test.toml"), text).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+/// The mistakes of a configuration, as they are shown.
+pub(crate) fn mistakes(text: &str) -> String {
+    let env = |_: &str| None;
+    let loader = Loader { env: &env };
+    let read = loader.load_text(Path::new("test.toml"), text);
+    read.expect_err("a configuration with mistakes").to_string()
+}
+
+/// What pollers and actions share.
+pub(crate) fn shared() -> Arc<Shared> {
+    Arc::new(Shared::new(Arc::new(Clock::system())))
+}
+
+/// A poller driven by hand.
+pub(crate) struct Driven<P> {
+    pub(crate) poller: P,
+    readings: Readings,
+    catalogue: Arc<Catalogue>,
+}
+
+impl<P: Poller> Driven<P> {
+    /// Of the kind's configuration of a target.
+    pub(crate) fn new<K: Kind<Poller = P>>(
+        kind: &K,
+        target: &Target,
+        shared: &Arc<Shared>,
+    ) -> Self {
+        let catalogue = Arc::new(Catalogue::default());
+        let tags = TargetTags { target: target.name.clone(), tags: Vec::new() };
+        let readings = Readings::new(catalogue.clone(), shared.clock.clone(), tags);
+        Self { poller: kind.poller(target, shared), readings, catalogue }
+    }
+
+    /// One poll: its outcome, and what it wrote as `name{tags} value`, batch by batch.
+    pub(crate) async fn poll(&mut self) -> (Result<(), PollError>, Vec<String>) {
+        let polled = timeout(LIMIT, self.poller.poll(&mut self.readings)).await;
+        (polled.expect("a poll that ends"), self.written())
+    }
+
+    /// As [`Driven::poll`], but `None` if it is not done within `limit`.
+    pub(crate) async fn poll_within(
+        &mut self,
+        limit: Duration,
+    ) -> Option<(Result<(), PollError>, Vec<String>)> {
+        let outcome = timeout(limit, self.poller.poll(&mut self.readings)).await.ok()?;
+        Some((outcome, self.written()))
+    }
+
+    fn written(&mut self) -> Vec<String> {
+        let batches = self.readings.finish(Written::News);
+        let samples = batches.iter().flat_map(|batch| &batch.samples);
+        let words = samples.map(|sample| {
+            let series = self.catalogue.series(sample.series);
+            match is_stale(sample.value) {
+                true => format!("{series} stale"),
+                false => format!("{series} {}", sample.value),
+            }
+        });
+        words.collect()
+    }
+
+    /// Polls until something is written, past successes that wrote nothing.
+    pub(crate) async fn readings(&mut self) -> Vec<String> {
+        self.readings_until(|words| !words.is_empty()).await
+    }
+
+    /// Polls until what was written all together is enough. No poll may fail.
+    pub(crate) async fn readings_until(
+        &mut self,
+        is_enough: impl Fn(&[String]) -> bool,
+    ) -> Vec<String> {
+        let end = Instant::now() + LIMIT;
+        let mut all = Vec::new();
+        while !is_enough(&all) {
+            assert!(Instant::now() < end, "waited in vain for more than {all:?}");
+            let (outcome, words) = self.poll().await;
+            outcome.expect("a poll that succeeds");
+            all.extend(words);
+        }
+        all
+    }
+
+    /// Polls, a little apart, until a poll succeeds.
+    pub(crate) async fn until_up(&mut self) {
+        let end = Instant::now() + LIMIT;
+        while let (Err(error), _) = self.poll().await {
+            assert!(Instant::now() < end, "waited in vain for a success: {error}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Polls until a poll fails.
+    pub(crate) async fn until_down(&mut self) -> PollError {
+        let end = Instant::now() + LIMIT;
+        loop {
+            assert!(Instant::now() < end, "waited in vain for a failure");
+            if let (Err(error), _) = self.poll().await {
+                return error;
+            }
+        }
+    }
+}
+
+/// A path as text.
+pub(crate) fn text(path: &Path) -> String {
+    path.to_str().expect("a temporary path is text").to_owned()
+}
