@@ -159,6 +159,8 @@ macro_rules! kinds {
 }
 
 kinds! {
+    webhook Webhook,
+    exec Exec,
     desktop Desktop,
     log Log,
 }

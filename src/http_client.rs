@@ -212,6 +212,14 @@ pub struct HttpError {
     context: String,
 }
 
+impl HttpError {
+    /// What went wrong, without method and URL, for whom even the path is a secret.
+    #[must_use]
+    pub fn context(&self) -> &str {
+        &self.context
+    }
+}
+
 impl From<HttpError> for Rejected {
     fn from(error: HttpError) -> Self {
         match error.kind {

@@ -1,8 +1,8 @@
 //! Runs other programs for the poller and the action `exec`: never through a shell, in a clean
 //! environment, with bounded output, and ended with their children.
 //!
-//! It knows no time: dropping the future of [`Process::run`] kills the program and its group, and
-//! that is how a deadline ends it. A child that makes a session of its own leaves the group and
+//! It knows no deadline: dropping the future of [`Process::run`] kills the program and its group,
+//! and [`Process::run_until`] ends them when it is told to, giving them a moment to tidy up. A child that makes a session of its own leaves the group and
 //! is nobody's here; only the service manager's cgroup holds those.
 
 use std::process::Stdio;
@@ -67,6 +67,9 @@ pub const OUTPUT_BYTES_MAX: usize = 1 << 20;
 /// then only a child that left the group can hold it.
 const DRAIN: std::time::Duration = std::time::Duration::from_millis(200);
 
+/// How long a program that is asked to end may take to tidy up.
+pub const TERM_GRACE: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// A program to run.
 #[derive(Debug)]
 pub struct Process<'a> {
@@ -106,6 +109,15 @@ impl Process<'_> {
     /// # Errors
     /// It could not be started, or not be waited for.
     pub async fn run(&self) -> std::io::Result<Finished> {
+        self.run_until(std::future::pending()).await
+    }
+
+    /// As [`Process::run`], but once `stop` is done the program and its group are asked to end by
+    /// SIGTERM, and made to by SIGKILL [`TERM_GRACE`] later.
+    ///
+    /// # Errors
+    /// It could not be started, or not be waited for.
+    pub async fn run_until(&self, stop: impl Future<Output = ()>) -> std::io::Result<Finished> {
         let (program, arguments) = self.command.split_first().expect("a command has a program");
         let mut command = Command::new(program);
         command.args(arguments).env_clear().env("PATH", PATH).env("LC_ALL", "C");
@@ -124,11 +136,19 @@ impl Process<'_> {
             let mut outputs = std::pin::pin!(async {
                 tokio::join!(stdout.read(), stderr.read());
             });
-            let (mut fed, mut drained) = (false, false);
+            let group = running.group;
+            let mut stopping = std::pin::pin!(async move {
+                stop.await;
+                signal(group, Signal::SIGTERM);
+                tokio::time::sleep(TERM_GRACE).await;
+                signal(group, Signal::SIGKILL);
+            });
+            let (mut fed, mut drained, mut stopped) = (false, false, false);
             let status = loop {
                 tokio::select! {
                     () = &mut feeding, if !fed => fed = true,
                     () = &mut outputs, if !drained => drained = true,
+                    () = &mut stopping, if !stopped => stopped = true,
                     status = running.child.wait() => break status?,
                 }
             };
@@ -144,6 +164,13 @@ impl Process<'_> {
     }
 }
 
+fn signal(group: Option<Pid>, signal: Signal) {
+    if let Some(group) = group {
+        // The only failure is that nobody is left in the group.
+        killpg(group, signal).ok();
+    }
+}
+
 /// A child whose whole group ends with this value.
 struct Running {
     child: Child,
@@ -156,13 +183,9 @@ impl Running {
         Self { child, group }
     }
 
-    /// Kills what is in the group. No SIGTERM first: who asks for the end has waited long enough,
-    /// and a program may ignore that one.
+    /// Kills what is in the group. No SIGTERM first: who drops it does not wait any longer.
     fn kill_group(&mut self) {
-        if let Some(group) = self.group.take() {
-            // The only failure is that nobody is left in the group.
-            killpg(group, Signal::SIGKILL).ok();
-        }
+        signal(self.group.take(), Signal::SIGKILL);
     }
 }
 
