@@ -7,6 +7,8 @@ pub mod key_value;
 pub mod line_protocol;
 pub mod lines;
 pub mod nagios;
+pub mod oid;
 pub mod sse;
 pub mod topic;
+pub mod usm;
 pub mod value;

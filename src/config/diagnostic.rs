@@ -46,7 +46,12 @@ pub struct Diagnostics {
 
 impl Diagnostics {
     /// Adds a file whose mistakes may follow.
+    /// One that is known already, the same text from the same path, is the same file: a profile
+    /// that many targets use has its mistakes shown once.
     pub fn add_source(&mut self, path: PathBuf, text: String) -> FileId {
+        if let Some(known) = self.sources.iter().position(|s| s.path == path && s.text == text) {
+            return FileId(known);
+        }
         self.sources.push(Source { path, text });
         FileId(self.sources.len() - 1)
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::icmp::Sockets;
 use super::resolve::Resolver;
-use super::serial;
+use super::{serial, snmp};
 use crate::sample::Clock;
 
 /// Handed to every poller and action when it is made.
@@ -22,6 +22,10 @@ pub struct Shared {
     pub echo: Sockets,
     /// The serial ports that are open, by target.
     pub serial_links: Links<serial::Link>,
+    /// How to get at each SNMP agent, by target.
+    pub snmp_links: Links<snmp::Access>,
+    /// The turns of SNMP polls.
+    pub snmp_turns: snmp::Turns,
 }
 
 impl Shared {
@@ -33,6 +37,8 @@ impl Shared {
             resolver: Resolver::default(),
             echo: Sockets::default(),
             serial_links: Links::default(),
+            snmp_links: Links::default(),
+            snmp_turns: snmp::Turns::default(),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! watchpost against the real world: every test here talks to a real server or the real binary.
 
 #![expect(clippy::print_stderr, reason = "a test that cannot run says why")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod serial;
+mod snmp;
 mod support;

@@ -1,0 +1,126 @@
+//! An agent of version 2c made for a test: it answers as it is told to, truthfully or not.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use snmp2::asn1::{TYPE_INTEGER, TYPE_OBJECTIDENTIFIER, TYPE_OCTETSTRING, TYPE_SEQUENCE};
+use snmp2::snmp::{MSG_RESPONSE, SNMP_ENDOFMIBVIEW, TYPE_COUNTER64};
+use snmp2::{MessageType, Pdu};
+use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
+use watchpost::wire::oid::{self, Oid};
+
+/// A running agent; it ends with this.
+pub(super) struct Fake {
+    pub(super) address: String,
+    _task: JoinSet<()>,
+}
+
+impl Fake {
+    /// Answers each request with what `answer` makes of it, after a while.
+    pub(super) async fn start(
+        late: Duration,
+        mut answer: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static,
+    ) -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = socket.local_addr().unwrap().to_string();
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut request = [0; 65_536];
+            loop {
+                let (length, from) = socket.recv_from(&mut request).await.unwrap();
+                let answer = answer(&request[..length]);
+                tokio::time::sleep(late).await;
+                // The asker may have gone.
+                socket.send_to(&answer, from).await.unwrap();
+            }
+        });
+        Self { address, _task: task }
+    }
+}
+
+/// A value: its type and its encoding.
+pub(super) type Coded = (u8, Vec<u8>);
+
+pub(super) fn integer(n: u8) -> Coded {
+    (TYPE_INTEGER, vec![n])
+}
+
+pub(super) fn counter(n: u8) -> Coded {
+    (TYPE_COUNTER64, vec![n])
+}
+
+pub(super) fn string(text: &str) -> Coded {
+    (TYPE_OCTETSTRING, text.into())
+}
+
+/// The values an honest agent has.
+#[derive(Clone, Default)]
+pub(super) struct Values(Vec<(Oid, Coded)>);
+
+impl Values {
+    pub(super) fn with(mut self, oid: &str, value: Coded) -> Self {
+        self.0.push((oid.parse().unwrap(), value));
+        self.0.sort_by(|(a, _), (b, _)| oid::compare(a.as_bytes(), b.as_bytes()));
+        self
+    }
+
+    /// Answers GET and GETBULK.
+    pub(super) fn answer(&self, request: &[u8]) -> Vec<u8> {
+        let pdu = Pdu::from_bytes(request).unwrap();
+        let names: Vec<Vec<u8>> =
+            pdu.varbinds.clone().map(|(name, _)| name.as_bytes().to_vec()).collect();
+        let end = (SNMP_ENDOFMIBVIEW, Vec::new());
+        let mut said = Vec::new();
+        match pdu.message_type {
+            MessageType::GetBulkRequest => {
+                let mut at = names;
+                for _ in 0..pdu.error_index {
+                    for name in &mut at {
+                        let next = self.0.iter().find(|(known, _)| {
+                            oid::compare(known.as_bytes(), name) == std::cmp::Ordering::Greater
+                        });
+                        match next {
+                            Some((oid, value)) => {
+                                *name = oid.as_bytes().to_vec();
+                                said.push((name.clone(), value.clone()));
+                            }
+                            None => said.push((name.clone(), end.clone())),
+                        }
+                    }
+                }
+            }
+            _ => {
+                for name in names {
+                    let known = self.0.iter().find(|(known, _)| *known.as_bytes() == *name);
+                    said.push((name, known.map_or(end.clone(), |(_, value)| value.clone())));
+                }
+            }
+        }
+        respond(request, &said)
+    }
+}
+
+/// A response to a request, with these values.
+pub(super) fn respond(request: &[u8], values: &[(Vec<u8>, Coded)]) -> Vec<u8> {
+    let mut list = Vec::new();
+    for (name, (tag, value)) in values {
+        let pair = [tlv(TYPE_OBJECTIDENTIFIER, name), tlv(*tag, value)].concat();
+        list.extend(tlv(TYPE_SEQUENCE, &pair));
+    }
+    // By hand: the crate would leave out what it cannot decode itself.
+    let pdu = Pdu::from_bytes(request).unwrap();
+    let id = tlv(TYPE_INTEGER, &pdu.req_id.to_be_bytes());
+    let zero = tlv(TYPE_INTEGER, &[0]);
+    let body = [id, zero.clone(), zero, tlv(TYPE_SEQUENCE, &list)].concat();
+    let version = tlv(TYPE_INTEGER, &[1]);
+    let community = tlv(TYPE_OCTETSTRING, pdu.community);
+    tlv(TYPE_SEQUENCE, &[version, community, tlv(MSG_RESPONSE, &body)].concat())
+}
+
+fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+    let mut coded = vec![tag, 0x82, length[0], length[1]];
+    coded.extend_from_slice(content);
+    coded
+}
