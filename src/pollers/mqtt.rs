@@ -1,22 +1,353 @@
-//! Stub.
+//! `[mqtt.NAME]`: a broker, and what the messages of its topics mean.
+//!
+//! The poller owns the connection; `mqtt` actions publish through it. A payload that makes no sense
+//! is counted, not a failed poll: the broker is not to blame for what devices send through it.
+
+mod connection;
+mod messages;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use crate::config;
-use crate::config::Target;
-use crate::pollers::{Kind, PollError, Poller, Shared};
+use std::time::Duration;
+
+pub use connection::Link;
+use serde_json::Value as Json;
+use url::Url;
+
+use self::connection::{Connection, News};
+use self::messages::Messages;
+use crate::config::read::{Context, FromTable, FromToml, Key, Node, Table, parsed, table_schema};
+use crate::config::{ByteSize, Located, Secret, Target};
+use crate::pollers::format::{Format, Payload};
+use crate::pollers::{Cadence, Kind, PollError, Poller, Shared};
 use crate::sample::Readings;
-config! {
-    /// Stub.
-    pub struct Config {
-        /// Stub.
-        pub host: Option<String>,
+use crate::tls::Tls;
+use crate::wire::json::parse_pointer;
+use crate::wire::topic::{Filter, LevelText, check_topic};
+
+/// Messages taken in one poll before what they say is handed on: enough to spread its cost, few
+/// enough that at full speed nothing waits longer than a millisecond.
+const POLL_MESSAGES_MAX: usize = 256;
+
+/// Bounds of a packet: below the least, not even a sensor's message fits; the most is MQTT's own
+/// (3.1.1 section 2.2.3).
+const PACKET_BYTES: std::ops::RangeInclusive<u64> = 128..=268_435_455;
+
+crate::config! {
+    /// The connection to a broker.
+    pub struct Broker {
+        /// `mqtt://host:1883`, `mqtts://host:8883`, `ws://host/mqtt` or `wss://host/mqtt`.
+        pub url: Url,
+        /// The user name, if the broker asks for one.
+        pub username: Option<String>,
+        /// The password.
+        pub password: Option<Secret>,
+        /// How the broker knows this client; `watchpost-HOST-NAME` where it is not written. Two
+        /// clients with one id throw each other out.
+        pub client_id: Option<String>,
+        /// Whether the broker forgets about us while we are away. If not, it keeps messages of
+        /// QoS 1 and 2 until we return.
+        pub clean_session: bool = true,
+        /// A sign of life is sent this often; without an answer the connection is given up.
+        pub keep_alive: Duration = Duration::from_secs(30),
+        /// The largest message taken. A larger one ends the connection.
+        pub max_packet_size: ByteSize = ByteSize(1 << 20),
+        /// Whether retained messages count, although nobody knows how old they are: their rows
+        /// have the field `retained` at 1 until a fresh message comes.
+        pub accept_retained: bool = true,
+        /// Whether the broker tells others that watchpost is there, and when it is gone.
+        pub announce: bool = true,
+        /// How it does.
+        pub will: Option<Will>,
+        /// Silence longer than this is a failed poll; not judged where it is not written.
+        pub quiet: Option<Duration>,
+        /// The topics to follow; none where the broker is only published to.
+        pub topic: Vec<Topic>,
+    }
+    check(broker, table) { broker.check(table); }
+}
+
+crate::config! {
+    /// What watchpost says about itself: published on connecting, and by the broker when the
+    /// connection is gone (the last will).
+    pub struct Will {
+        /// Where; `watchpost/CLIENT_ID/status` where it is not written.
+        pub topic: Option<String>,
+        /// Said on connecting.
+        pub online: String = "online".to_owned(),
+        /// Said when the connection is gone.
+        pub offline: String = "offline".to_owned(),
+        /// Quality of service, 0 to 2.
+        pub qos: u8 = 1,
+        /// Whether the broker keeps it for those who come later.
+        pub retain: bool = true,
+    }
+    check(will, table) {
+        if let Some(Err(message)) = will.topic.as_deref().map(check_topic) {
+            table.error("topic", message);
+        }
+        if will.qos > 2 {
+            table.error("qos", "must be 0, 1 or 2");
+        }
     }
 }
-impl Kind for Config {
-    type Poller = Stub;
-    fn poller(&self, _: &Target, _: &Arc<Shared>) -> Stub { Stub }
+
+impl Default for Will {
+    fn default() -> Self {
+        Self {
+            topic: None,
+            online: "online".to_owned(),
+            offline: "offline".to_owned(),
+            qos: 1,
+            retain: true,
+        }
+    }
 }
-/// Stub.
-pub struct Stub;
-impl Poller for Stub {
-    async fn poll(&mut self, _: &mut Readings) -> Result<(), PollError> { Ok(()) }
+
+/// `[mqtt.NAME]`: the broker, and how far it is trusted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The connection.
+    pub broker: Broker,
+    /// Of `mqtts` and `wss`.
+    pub tls: Tls,
+}
+
+impl FromTable for Config {
+    fn from_table(table: &mut Table<'_, '_, '_>) -> Option<Self> {
+        let broker = Broker::from_table(table);
+        let tls = Tls::from_table(table);
+        if let Some(broker) = &broker && !broker.is_encrypted() {
+            for key in ["ca", "client_cert", "client_key", "tls_verify"] {
+                if table.has(key) {
+                    table.error(key, format!("`{key}` goes with mqtts:// or wss://, not {}://", broker.url.scheme()));
+                }
+            }
+        }
+        Some(Self { broker: broker?, tls: tls? })
+    }
+    fn keys() -> Vec<Key> {
+        let mut keys = Broker::keys();
+        keys.extend(Tls::keys());
+        keys
+    }
+}
+
+/// `[[mqtt.NAME.topic]]`: which topics, and what their messages mean.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Topic {
+    /// Which.
+    pub subscription: Subscription,
+    /// What their payloads mean.
+    pub payload: Payload,
+}
+
+crate::config! {
+    /// Which topics are followed, and what their series are called.
+    pub struct Subscription {
+        /// A topic, with `+` for any one level and `#` for all that follow.
+        pub filter: Located<Filter>,
+        /// Quality of service asked for, 0 to 2.
+        pub qos: u8 = 0,
+        /// Tags: texts with `{n}` for the n-th level of the topic, from 0, or with the format
+        /// `json` `{ at = "/id" }` for what a JSON pointer leads to.
+        pub tags: BTreeMap<String, Located<Tag>>,
+        /// A series not heard of for this long goes stale.
+        pub stale_after: Option<Duration>,
+    }
+    check(subscription, table) { subscription.check(table); }
+}
+
+/// Where a tag's value is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tag {
+    /// The topic.
+    Levels(LevelText),
+    /// The payload.
+    Pointer(String),
+}
+
+impl FromToml for Tag {
+    fn from_toml(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Self> {
+        if !node.get_ref().is_table() {
+            return parsed(node, "a text such as \"{1}\", or { at = \"/id\" }", cx, str::parse)
+                .map(Self::Levels);
+        }
+        let mut table = Table::new(node, "tags", cx)?;
+        let at = table.get::<Located<String>>("at");
+        table.finish();
+        let at = at?;
+        match parse_pointer(&at.value) {
+            Ok(_) => Some(Self::Pointer(at.value)),
+            Err(message) => {
+                cx.diagnostics.error(&at.place, message);
+                None
+            }
+        }
+    }
+    fn schema() -> Json {
+        serde_json::json!({ "anyOf": [{ "type": "string" }, {
+            "type": "object", "properties": { "at": { "type": "string" } },
+            "required": ["at"], "additionalProperties": false,
+        }] })
+    }
+}
+
+impl FromToml for Filter {
+    fn from_toml(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Self> {
+        parsed(node, "a topic filter", cx, str::parse)
+    }
+    fn schema() -> Json {
+        serde_json::json!({ "type": "string" })
+    }
+}
+
+impl FromToml for Topic {
+    fn from_toml(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Self> {
+        let mut table = Table::new(node, "topic", cx)?;
+        let subscription = Subscription::from_table(&mut table);
+        let payload = Payload::from_table(&mut table);
+        table.finish();
+        let topic = Self { subscription: subscription?, payload: payload? };
+        for tag in topic.subscription.tags.values() {
+            if matches!(tag.value, Tag::Pointer(_)) && topic.payload.format.value != Format::Json {
+                cx.diagnostics.error(&tag.place, "a tag's value is in the payload only with the format `json`");
+            }
+        }
+        Some(topic)
+    }
+    fn schema() -> Json {
+        let mut keys = Subscription::keys();
+        keys.extend(Payload::keys());
+        table_schema(&keys)
+    }
+}
+
+impl Subscription {
+    fn check(&self, table: &mut Table<'_, '_, '_>) {
+        if self.qos > 2 {
+            table.error("qos", "must be 0, 1 or 2");
+        }
+        for (name, tag) in &self.tags {
+            let wrong = if name.is_empty() {
+                Some("a tag needs a name".to_owned())
+            } else if ["target", "kind", "site"].contains(&name.as_str()) {
+                Some(format!("the tag `{name}` is set by watchpost; choose another name"))
+            } else if let (Tag::Levels(text), Some(levels)) = (&tag.value, self.filter.value.levels())
+                && let Some(last) = text.last_level().filter(|last| *last >= levels)
+            {
+                let filter = self.filter.value.as_str();
+                Some(format!("there is no level {{{last}}}: topics of `{filter}` have {{0}} to {{{}}}", levels - 1))
+            } else {
+                None
+            };
+            if let Some(message) = wrong {
+                table.cx.diagnostics.error(&tag.place, message);
+            }
+        }
+    }
+}
+
+impl Broker {
+    /// Whether the connection is over TLS.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self.url.scheme(), "mqtts" | "wss")
+    }
+
+    fn check(&self, table: &mut Table<'_, '_, '_>) {
+        let url = &self.url;
+        if !["mqtt", "mqtts", "ws", "wss"].contains(&url.scheme()) {
+            table.error("url", format!("`{}` is not one of mqtt, mqtts, ws, wss", url.scheme()));
+        } else if url.host_str().is_none_or(str::is_empty) {
+            table.error("url", "the URL lacks a host");
+        } else if url.scheme().starts_with("mqtt") && !matches!(url.path(), "" | "/") {
+            table.error("url", "an mqtt URL has no path; topics are listed as [[topic]]");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            table.error("url", "credentials do not belong into the URL; use `username` and `password`");
+        }
+        if self.password.is_some() && self.username.is_none() {
+            table.error("password", "`password` needs `username` (MQTT 3.1.1 section 3.1.2.9)");
+        }
+        if self.client_id.as_deref() == Some("") {
+            table.error("client_id", "must not be empty");
+        }
+        if !(1..=65_535).contains(&self.keep_alive.as_secs()) {
+            table.error("keep_alive", "must be from 1s to 65535s");
+        }
+        if !PACKET_BYTES.contains(&self.max_packet_size.0) {
+            table.error("max_packet_size", "must be from 128 bytes to 256MiB, MQTT's own limit");
+        }
+        if self.will.is_some() && !self.announce {
+            table.error("will", "`will` has no use where `announce` is false");
+        }
+    }
+}
+
+impl Kind for Config {
+    type Poller = MqttPoller;
+
+    /// Of a connect; a broker far away may need some round trips.
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    fn cadence(&self, _interval: Duration, _timeout: Duration) -> Cadence {
+        Cadence::OnArrival { quiet: self.broker.quiet }
+    }
+
+    fn poller(&self, target: &Target, shared: &Arc<Shared>) -> MqttPoller {
+        MqttPoller {
+            name: target.name.clone(),
+            timeout: target.timeout,
+            messages: Messages::new(&self.broker),
+            config: self.clone(),
+            shared: shared.clone(),
+            connection: None,
+        }
+    }
+}
+
+/// Follows the topics of a broker.
+#[derive(Debug)]
+pub struct MqttPoller {
+    name: Arc<str>,
+    timeout: Duration,
+    config: Config,
+    shared: Arc<Shared>,
+    messages: Messages,
+    connection: Option<Connection>,
+}
+
+impl Poller for MqttPoller {
+    async fn poll(&mut self, out: &mut Readings) -> Result<(), PollError> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            closed => closed.insert(Connection::start(&self.config, &self.name, self.timeout)?),
+        };
+        let mut taken = 0;
+        let mut news = connection.news.recv().await;
+        while let Some(one) = news {
+            match one {
+                // The broker is there, whether or not there is anything to hear.
+                News::Connected => self.shared.brokers.insert(&self.name, connection.link()),
+                News::Burst(burst) => {
+                    taken += burst.messages.len();
+                    for message in &burst.messages {
+                        self.messages.take(message, out);
+                    }
+                }
+            }
+            news = match taken < POLL_MESSAGES_MAX {
+                true => connection.news.try_recv().ok(),
+                false => None,
+            };
+            if news.is_none() {
+                self.messages.write_rejects(connection.take_dropped(), out);
+                return Ok(());
+            }
+        }
+        let error = connection.failure(&self.config.broker).await;
+        self.connection = None;
+        Err(error)
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::icmp::Sockets;
 use super::resolve::Resolver;
-use super::{serial, snmp};
+use super::{mqtt, serial, snmp};
 use crate::sample::Clock;
 
 /// Handed to every poller and action when it is made.
@@ -26,6 +26,8 @@ pub struct Shared {
     pub snmp_links: Links<snmp::Access>,
     /// The turns of SNMP polls.
     pub snmp_turns: snmp::Turns,
+    /// The brokers that are connected, by target.
+    pub brokers: Links<mqtt::Link>,
 }
 
 impl Shared {
@@ -39,6 +41,7 @@ impl Shared {
             serial_links: Links::default(),
             snmp_links: Links::default(),
             snmp_turns: snmp::Turns::default(),
+            brokers: Links::default(),
         }
     }
 }

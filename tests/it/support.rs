@@ -1,7 +1,8 @@
 //! What tests against real servers share: servers that die with their test, waits with a limit, and
 //! pollers driven by hand.
 
-use std::path::Path;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,12 @@ impl Drop for Server {
     }
 }
 
+/// A TCP port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
 /// Waits until something is so.
 pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + LIMIT;
@@ -52,6 +59,14 @@ pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "waited in vain until {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Waits until something listens on a local port.
+pub(crate) async fn until_listening(port: u16) {
+    until(&format!("port {port} answers"), || {
+        std::net::TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), LIMIT).is_ok()
+    })
+    .await;
 }
 
 /// Reads a configuration, which must be right.
@@ -107,6 +122,17 @@ impl<P: Poller> Driven<P> {
     ) -> Option<(Result<(), PollError>, Vec<String>)> {
         let outcome = timeout(limit, self.poller.poll(&mut self.readings)).await.ok()?;
         Some((outcome, self.written()))
+    }
+
+    /// What series that have run out say.
+    pub(crate) fn expired(&mut self) -> Vec<String> {
+        self.readings.expire();
+        self.written()
+    }
+
+    /// When the first series runs out.
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
+        self.readings.next_expiry()
     }
 
     fn written(&mut self) -> Vec<String> {
@@ -167,4 +193,11 @@ impl<P: Poller> Driven<P> {
 /// A path as text.
 pub(crate) fn text(path: &Path) -> String {
     path.to_str().expect("a temporary path is text").to_owned()
+}
+
+/// Writes a file in a folder, and returns its path.
+pub(crate) fn file(folder: &Path, name: &str, content: &str) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, content).expect("a writable folder");
+    path
 }
