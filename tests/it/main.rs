@@ -7,3 +7,4 @@ mod mqtt;
 mod serial;
 mod snmp;
 mod support;
+mod systemd;
