@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 /// Grafana on many screens, few enough that their buffers stay within 16 MiB.
 const CONNECTIONS_MAX: usize = 256;
 
-/// What a connection may send before its header ends, and what is buffered of a body.
+/// What is buffered of a connection before its header ends, and of a body. hyper reads on in pieces
+/// of up to this size, so that a header of twice it may still pass.
 const BUFFER_MAX_BYTES: usize = 64 << 10;
 
 /// Header fields of a request; a browser sends about 20.

@@ -99,7 +99,10 @@ impl Server {
     /// A client of the live stream, past its first frame.
     async fn listen(&self) -> BufReader<TcpStream> {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .await
+            .unwrap();
         let mut stream = BufReader::new(stream);
         line_with(&mut stream, "retry: ").await;
         stream
@@ -274,7 +277,7 @@ async fn every_answer_forbids_framing_sniffing_and_foreign_code() {
 #[tokio::test]
 async fn an_overlong_header_is_refused() {
     let server = Server::start(Fixed::default(), None).await;
-    let long = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(100_000));
+    let long = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(400_000));
     // The connection may be reset while the rest is still being sent.
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let mut answer = Vec::new();
