@@ -1,0 +1,85 @@
+//! The Debian package: built, unpacked into a folder, and run from there.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Runs a program of the package's making; `None` if it is not installed, which is told.
+fn run(command: &mut Command) -> Option<String> {
+    let output = match command.output() {
+        Ok(output) => output,
+        Err(error) => {
+            eprintln!("skipped: cannot start {}: {error}", command.get_program().display());
+            return None;
+        }
+    };
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}{complaint}");
+    Some(said)
+}
+
+/// The package of the binary under test; a release build would say no more.
+fn build(folder: &Path) -> Option<PathBuf> {
+    let binary = Path::new(env!("CARGO_BIN_EXE_watchpost"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
+    run(Command::new(source.join("packaging/generate")).arg(binary))?;
+    let package = folder.join("watchpost.deb");
+    // Where the binary is, whatever the target folder is called.
+    let target = binary.parent()?.parent()?;
+    run(Command::new("cargo-deb")
+        .args(["deb", "--no-build", "--no-strip", "--fast", "--profile", "dev", "--output"])
+        .arg(&package)
+        .current_dir(source)
+        .env("CARGO_TARGET_DIR", target)
+        .env("CARGO_NET_OFFLINE", "true"))?;
+    Some(package)
+}
+
+#[test]
+fn the_package_holds_what_it_should_and_its_program_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(package) = build(folder.path()) else { return };
+    let root = folder.path().join("root");
+    if run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&root)).is_none() {
+        return;
+    }
+    for file in [
+        "usr/lib/systemd/system/watchpost.service",
+        "usr/lib/sysusers.d/watchpost.conf",
+        "usr/share/bash-completion/completions/watchpost",
+        "usr/share/zsh/vendor-completions/_watchpost",
+        "usr/share/fish/vendor_completions.d/watchpost.fish",
+        "usr/share/man/man1/watchpost.1.gz",
+        "usr/share/doc/watchpost/copyright",
+        "etc/watchpost/config.example.toml",
+    ] {
+        assert!(root.join(file).is_file(), "{file} is missing");
+    }
+    assert!(root.join("usr/share/watchpost/rules").read_dir().unwrap().next().is_some());
+
+    let program = root.join("usr/bin/watchpost");
+    let version = run(Command::new(&program).arg("--version")).unwrap();
+    assert_eq!(version.trim(), concat!("watchpost ", env!("CARGO_PKG_VERSION")));
+    let config = folder.path().join("config.toml");
+    let rules = root.join("usr/share/watchpost/rules/*.toml");
+    std::fs::write(&config, format!("rules = [{rules:?}]\n[host.here]\n")).unwrap();
+    run(Command::new(&program).arg("check").arg("--config").arg(&config)).unwrap();
+}
+
+#[test]
+fn the_package_makes_its_user_and_starts_its_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(package) = build(folder.path()) else { return };
+    let control = folder.path().join("control");
+    if run(Command::new("dpkg-deb").arg("-e").arg(&package).arg(&control)).is_none() {
+        return;
+    }
+    let script = |name: &str| std::fs::read_to_string(control.join(name)).unwrap();
+    assert!(script("postinst").contains("systemd-sysusers watchpost.conf"));
+    assert!(script("postinst").contains("watchpost.service"));
+    assert!(script("prerm").contains("watchpost.service"));
+    assert!(script("postrm").contains("/var/lib/watchpost"));
+    assert!(script("conffiles").contains("/etc/watchpost/config.example.toml"));
+    let said = run(Command::new("dpkg-deb").args(["-f"]).arg(&package)).unwrap();
+    assert!(said.contains("Package: watchpost") && said.contains("systemd"), "{said}");
+}
