@@ -162,10 +162,10 @@ macro_rules! kinds {
     ($($module:ident $variant:ident),* $(,)?) => {
         $(pub mod $module;)*
 
-        /// The configuration of a target of any kind.
+        /// The configuration of a target of any kind; boxed, so that each takes what it needs.
         #[derive(Debug, Clone, PartialEq)]
         pub enum KindConfig {
-            $(#[doc = concat!("`[", stringify!($module), ".NAME]`")] $variant($module::Config),)*
+            $(#[doc = concat!("`[", stringify!($module), ".NAME]`")] $variant(Box<$module::Config>),)*
         }
 
         impl KindConfig {
@@ -175,7 +175,7 @@ macro_rules! kinds {
             /// Reads the keys of a kind's own from a target's table.
             pub(crate) fn read(kind: &str, table: &mut Table<'_, '_, '_>) -> Option<Self> {
                 match kind {
-                    $(stringify!($module) => $module::Config::from_table(table).map(Self::$variant),)*
+                    $(stringify!($module) => $module::Config::from_table(table).map(Box::new).map(Self::$variant),)*
                     _ => None,
                 }
             }
@@ -196,7 +196,7 @@ macro_rules! kinds {
 
             /// Hands the kind to a visitor that is generic over it.
             pub fn visit<V: Visitor>(&self, visitor: V) -> V::Output {
-                match self { $(Self::$variant(config) => visitor.visit(config),)* }
+                match self { $(Self::$variant(config) => visitor.visit(&**config),)* }
             }
         }
     };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use super::http::Tls;
 use super::icmp::Sockets;
 use super::resolve::Resolver;
 use super::{mqtt, serial, snmp};
@@ -20,6 +21,8 @@ pub struct Shared {
     pub resolver: Resolver,
     /// ICMP sockets.
     pub echo: Sockets,
+    /// What TLS needs once.
+    pub tls: Tls,
     /// The serial ports that are open, by target.
     pub serial_links: Links<serial::Link>,
     /// How to get at each SNMP agent, by target.
@@ -38,6 +41,7 @@ impl Shared {
             clock,
             resolver: Resolver::default(),
             echo: Sockets::default(),
+            tls: Tls::default(),
             serial_links: Links::default(),
             snmp_links: Links::default(),
             snmp_turns: snmp::Turns::default(),

@@ -6,7 +6,7 @@ use crate::pollers::testing::{Probe, failure, mistakes, shared};
 
 fn probe(shared: &Arc<Shared>, keys: &str) -> Probe<Icmp> {
     let kind = |kind: &KindConfig| match kind {
-        KindConfig::Icmp(config) => Some(config.clone()),
+        KindConfig::Icmp(config) => Some((**config).clone()),
         _ => None,
     };
     let toml = if keys.contains("timeout") {

@@ -12,7 +12,7 @@ fn probe(keys: &str) -> Probe<Tcp> {
 
 fn probe_within(timeout: &str, keys: &str) -> Probe<Tcp> {
     let kind = |kind: &KindConfig| match kind {
-        KindConfig::Tcp(config) => Some(config.clone()),
+        KindConfig::Tcp(config) => Some((**config).clone()),
         _ => None,
     };
     Probe::new(&format!("[tcp.t]\ntimeout = \"{timeout}\"\n{keys}"), &shared(), kind)
