@@ -83,7 +83,7 @@ impl Wire {
 fn target(text: &str) -> (Arc<Target>, Config) {
     let target = config(text).targets[0].clone();
     let KindConfig::Serial(kind) = target.kind.clone() else { panic!("a serial target") };
-    (target, kind)
+    (target, *kind)
 }
 
 const NUMBER: &str = "format = 'number'";

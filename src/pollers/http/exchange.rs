@@ -220,12 +220,14 @@ async fn receive(
     })
 }
 
-/// What went wrong, from hyper's words: bytes that are not HTTP, or that end in the middle, are
-/// malformed; all else is the connection's.
+/// What went wrong, from hyper's words: the system's and TLS's errors are the connection's, all
+/// else is bytes that are not HTTP, or that end in the middle.
 fn failure(operation: &str, error: &hyper::Error) -> PollError {
     let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     match cause {
-        Some(cause) if !error.is_parse() => tls::failure(operation, cause),
+        Some(cause) if cause.raw_os_error().is_some() || tls::is_tls(cause) => {
+            tls::failure(operation, cause)
+        }
         _ => {
             let detail = error.source().map(|source| format!(": {source}")).unwrap_or_default();
             PollError::new(Reason::Malformed, format!("{operation}: {error}{detail}"))

@@ -198,8 +198,7 @@ fn not_after(certificate: &CertificateDer<'_>) -> Option<i64> {
 /// other is, [`Reason::Malformed`] where it does not speak TLS as it should.
 pub(super) fn failure(operation: &str, error: &io::Error) -> PollError {
     use AlertDescription as Alert;
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-    let reason = match inner {
+    let reason = match rustls(error) {
         None => return PollError::io(operation, error),
         Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented) => Reason::Auth,
         Some(Error::AlertReceived(
@@ -215,4 +214,13 @@ pub(super) fn failure(operation: &str, error: &io::Error) -> PollError {
         Some(_) => Reason::Malformed,
     };
     PollError::new(reason, format!("{operation}: {error}"))
+}
+
+/// Whether an error on a stream is TLS's own.
+pub(super) fn is_tls(error: &io::Error) -> bool {
+    rustls(error).is_some()
+}
+
+fn rustls(error: &io::Error) -> Option<&Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
 }
