@@ -37,7 +37,13 @@ impl Polled {
         let catalogue = Arc::new(Catalogue::default());
         let tags = TargetTags { target: target.name.clone(), tags: Vec::new() };
         let readings = Readings::new(catalogue.clone(), clock, tags);
-        Self { poller: config.poller(&target, &shared), config, shared, readings, catalogue }
+        Self {
+            poller: config.poller(&target, &shared),
+            config: *config,
+            shared,
+            readings,
+            catalogue,
+        }
     }
 
     /// Polls once: what was read, without what went stale, and how it ended.
