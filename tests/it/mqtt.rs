@@ -102,7 +102,7 @@ async fn said(client: std::process::Child) -> String {
 fn driven(table: &str, shared: &Arc<Shared>) -> Driven<MqttPoller> {
     let target = config(table).targets[0].clone();
     let KindConfig::Mqtt(kind) = target.kind.clone() else { panic!("an mqtt target") };
-    Driven::new(&kind, &target, shared)
+    Driven::new(&*kind, &target, shared)
 }
 
 const NUMBERS: &str = "[[mqtt.home.topic]]\nfilter = 'n/#'\nformat = 'number'\nqos = 1\n";
