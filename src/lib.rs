@@ -7,11 +7,14 @@
 
 pub mod actions;
 pub mod api;
+pub mod app;
 pub mod backoff;
+pub mod cli;
 pub mod config;
 pub mod events;
 pub mod http_client;
 pub mod metrics;
+pub mod pipeline;
 pub mod pollers;
 pub mod process;
 pub mod rules;

@@ -1,3 +1,7 @@
 //! The command: arguments, logging, exit codes.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    watchpost::cli::main()
+}

@@ -51,7 +51,7 @@ impl Board {
 }
 
 /// What an [`Supervisor::update`] did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Changes {
     /// New or changed targets.
     pub started: usize,
@@ -59,6 +59,8 @@ pub struct Changes {
     pub stopped: usize,
     /// Targets that went on undisturbed.
     pub kept: usize,
+    /// Those that are no longer watched at all.
+    pub removed: Vec<Arc<Target>>,
 }
 
 /// Runs the targets.
@@ -113,6 +115,9 @@ impl Supervisor {
                 wanted.remove(id);
                 changes.kept += 1;
             } else {
+                if !wanted.contains_key(id) {
+                    changes.removed.push(running.target.clone());
+                }
                 running.stop.cancel();
                 stopping.push(id.clone());
             }

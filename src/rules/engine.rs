@@ -27,7 +27,7 @@ use rustc_hash::FxHashMap;
 use super::config::OnMissing;
 use super::plan::Condition;
 use super::{Alert, Labels, RuleConfig, Transition};
-use crate::config::Named;
+use crate::config::{Named, Target};
 use crate::sample::{Batch, Catalogue, Sample, Series, SeriesId, Timestamp, is_stale};
 
 /// All rules and the state of all alerts.
@@ -232,11 +232,15 @@ impl Engine {
 
     /// A target is no longer watched: the alerts of its series end with a transition, and what
     /// was known of its series is forgotten.
-    pub fn forget_target(&mut self, target: &str, now: Timestamp, out: &mut Vec<Transition>) {
+    pub fn forget_target(&mut self, target: &Target, now: Timestamp, out: &mut Vec<Transition>) {
         for id in 0..self.series.len() {
             let series = SeriesId::from_index(id);
-            if self.series[id].len == UNSEEN
-                || self.catalogue.series(series).tag("target") != Some(target)
+            if self.series[id].len == UNSEEN {
+                continue;
+            }
+            let series = self.catalogue.series(series);
+            if series.tag("target") != Some(&*target.name)
+                || series.tag("kind") != Some(target.kind.name())
             {
                 continue;
             }

@@ -178,8 +178,11 @@ async fn an_update_leaves_alone_what_did_not_change() {
     let mut supervisor = Supervisor::new(env);
     let before = targets("[host.a]\n[host.b]\n[host.c]\n");
     let after = targets("[host.a]\n[host.b]\ninterval = \"5s\"\n[host.d]\n");
-    assert_eq!(supervisor.update(&before).await, Changes { started: 3, stopped: 0, kept: 0 });
-    assert_eq!(supervisor.update(&after).await, Changes { started: 2, stopped: 2, kept: 1 });
+    let change = supervisor.update(&before).await;
+    assert_eq!((change.started, change.stopped, change.kept), (3, 0, 0));
+    let change = supervisor.update(&after).await;
+    assert_eq!((change.started, change.stopped, change.kept), (2, 2, 1));
+    assert_eq!(change.removed.iter().map(|t| t.id()).collect::<Vec<_>>(), ["host.c"]);
     let ids: Vec<_> = supervisor.board().snapshots().iter().map(|s| s.target.id()).collect();
     assert_eq!(ids, ["host.a", "host.b", "host.d"]);
     supervisor.close().await;

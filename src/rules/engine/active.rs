@@ -265,13 +265,7 @@ impl Active {
             Phase::Clearing { at_value, .. } => at_value,
             _ => self.value.unwrap_or_default(),
         };
-        let mut reason = match self.phase {
-            Phase::Pending | Phase::Unknown { fired: false } => {
-                format!("{} is no longer {}", shown(value), rule.when)
-            }
-            _ if self.held => format!("cleared at {} ({})", shown(value), rule.end_shown),
-            _ => format!("data is back at {}", shown(value)),
-        };
+        let mut reason = format!("cleared at {} ({})", shown(value), rule.end_shown);
         if kept {
             reason += &format!(", kept firing for {}", show_duration(rule.keep));
         }

@@ -1,0 +1,252 @@
+//! Configuration in, daemon out: start, reload, drain.
+//!
+//! Everything stops by closing what feeds it: targets are cancelled, so the bus ends, so the
+//! pipeline empties its sinks and actions and returns. No task outlives [`App::close`].
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use nix::fcntl::{Flock, FlockArg};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::actions::Actions;
+use crate::api::{Api, Daemon};
+use crate::config::Config;
+use crate::events::Events;
+use crate::metrics::{Counter, Gauge, Metrics};
+use crate::pipeline::{self, BUS_POLLS_MAX, Handle, Pipeline};
+use crate::pollers::Shared;
+use crate::rules::Engine;
+use crate::sample::{Catalogue, Clock};
+use crate::sinks::{SinkEnv, Sinks};
+use crate::supervisor::{Board, Changes, Env, Supervisor};
+
+mod view;
+
+use view::View;
+
+/// What queues get to empty themselves; with the rest of the shutdown it stays below the five
+/// seconds after which systemd would be within its rights to kill.
+const DRAIN_GRACE: Duration = Duration::from_secs(4);
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another watchpost has the state directory.
+    #[error(
+        "{} is in use by another watchpost; stop it, or set another `state_dir`", .0.display()
+    )]
+    InUse(PathBuf),
+    /// The HTTP listener cannot be opened.
+    #[error("cannot listen on {0} (`listen` in [api]): {1}")]
+    Listen(SocketAddr, #[source] io::Error),
+}
+
+/// The running daemon.
+#[derive(Debug)]
+pub struct App {
+    supervisor: Supervisor,
+    pipeline: Handle,
+    view: Arc<View>,
+    metrics: Arc<Metrics>,
+    address: SocketAddr,
+    tasks: JoinSet<()>,
+    stop_api: CancellationToken,
+    reloads: [Counter; 2],
+    kept: Kept,
+}
+
+/// What is only kept so that it stays.
+#[derive(Debug)]
+struct Kept {
+    _lock: Option<Flock<std::fs::File>>,
+    _gauges: Vec<Gauge>,
+}
+
+impl App {
+    /// Starts everything; when this returns, targets are being polled and the API answers.
+    ///
+    /// A state directory that cannot be written is said and survived: watching goes on without it.
+    ///
+    /// # Errors
+    /// Another watchpost on the same state directory, or an address that cannot be listened on.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let lock = lock_state_dir(&config.state_dir)?;
+        let listener = TcpListener::bind(config.api.listen)
+            .await
+            .map_err(|error| StartError::Listen(config.api.listen, error))?;
+        let address =
+            listener.local_addr().map_err(|error| StartError::Listen(config.api.listen, error))?;
+
+        let metrics = Arc::new(Metrics::default());
+        let clock = Arc::new(Clock::system());
+        let gauges = about(&metrics, &clock, lock.is_some());
+        let catalogue = Arc::new(Catalogue::default());
+        let shared = Arc::new(Shared::new(clock.clone()));
+        let events = Events::default();
+        let (bus, from_bus) = mpsc::channel(BUS_POLLS_MAX);
+        let (handle, asks) = pipeline::handle();
+        let sink_env = SinkEnv {
+            catalogue: catalogue.clone(),
+            metrics: metrics.clone(),
+            state_dir: config.state_dir.clone(),
+        };
+        let pipeline = Pipeline {
+            engine: Engine::new(catalogue.clone(), config.rules.clone()),
+            actions: Actions::start(&config.actions, shared.clone(), metrics.clone()),
+            sinks: Sinks::start(&config.sinks, sink_env),
+            events: events.clone(),
+            clock,
+        };
+        let mut tasks = JoinSet::new();
+        let counted = metrics.clone();
+        tasks.spawn(async move {
+            pipeline.run(from_bus, asks, &counted, DRAIN_GRACE).await;
+        });
+        let env = Env { catalogue, shared, metrics: metrics.clone(), events: events.clone(), bus };
+        let mut supervisor = Supervisor::new(env);
+        supervisor.update(&config.targets).await;
+        let view = Arc::new(View::new(config.clone(), supervisor.board(), handle.clone()));
+        let stop_api = CancellationToken::new();
+        let api = Api {
+            daemon: view.clone(),
+            metrics: metrics.clone(),
+            events,
+            token: config.api.token.clone(),
+        };
+        tasks.spawn(api.serve(listener, stop_api.clone().cancelled_owned()));
+        info!(
+            targets = config.targets.len(), rules = config.rules.len(),
+            actions = config.actions.len(), sinks = config.sinks.len(),
+            api = %address, "started"
+        );
+        let reloads = ["ok", "refused"].map(|result| {
+            let help = "Reloads of the configuration.";
+            metrics.counter("watchpost_config_reloads_total", help, &[("result", result)])
+        });
+        let kept = Kept { _lock: lock, _gauges: gauges };
+        Ok(Self {
+            supervisor,
+            pipeline: handle,
+            view,
+            metrics,
+            address,
+            tasks,
+            stop_api,
+            reloads,
+            kept,
+        })
+    }
+
+    /// Where the API listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The targets as they stand.
+    #[must_use]
+    pub fn board(&self) -> Board {
+        self.supervisor.board()
+    }
+
+    /// The daemon's counters.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Whether samples are being judged: asks the task that judges, and waits for its answer.
+    pub async fn judges(&self) -> bool {
+        self.pipeline.alerts().await.is_some()
+    }
+
+    /// Takes over another configuration: what did not change goes on undisturbed.
+    ///
+    /// Rules and actions change first, so that no sample of a new target meets old rules.
+    pub async fn reload(&mut self, config: Config) -> Changes {
+        let config = Arc::new(config);
+        let old = self.view.config();
+        if old.api != config.api || old.state_dir != config.state_dir {
+            warn!("[api] and state_dir change only at a restart; the old ones go on");
+        }
+        self.pipeline.reload(config.clone()).await;
+        let changes = self.supervisor.update(&config.targets).await;
+        self.pipeline.forget(changes.removed.clone()).await;
+        self.view.replace(config);
+        self.reloads[0].inc();
+        info!(
+            started = changes.started,
+            stopped = changes.stopped,
+            kept = changes.kept,
+            "reloaded the configuration"
+        );
+        changes
+    }
+
+    /// Counts a configuration that was refused; the one before goes on.
+    pub fn refused_reload(&self) {
+        self.reloads[1].inc();
+    }
+
+    /// Stops polling, judges what was read, empties the queues, and ends: within five seconds.
+    pub async fn close(self) {
+        let Self { supervisor, mut tasks, stop_api, kept, .. } = self;
+        supervisor.close().await;
+        stop_api.cancel();
+        while tasks.join_next().await.is_some() {}
+        drop(kept);
+        info!("stopped");
+    }
+}
+
+/// Makes the state directory this process' own, as long as the lock is kept. `None` where it
+/// cannot be written.
+fn lock_state_dir(path: &Path) -> Result<Option<Flock<std::fs::File>>, StartError> {
+    let file = std::fs::create_dir_all(path).and_then(|()| {
+        let lock = path.join("lock");
+        std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(lock)
+    });
+    match file.map(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock)) {
+        Ok(Ok(lock)) => Ok(Some(lock)),
+        Ok(Err((_, nix::errno::Errno::EWOULDBLOCK))) => Err(StartError::InUse(path.to_owned())),
+        Ok(Err((_, error))) => {
+            warn!(path = %path.display(), %error, "cannot lock the state directory; going on without");
+            Ok(None)
+        }
+        Err(error) => {
+            warn!(
+                path = %path.display(), %error,
+                "cannot write the state directory; going on without keeping state"
+            );
+            Ok(None)
+        }
+    }
+}
+
+fn about(metrics: &Metrics, clock: &Clock, has_state_dir: bool) -> Vec<Gauge> {
+    let version = [("version", env!("CARGO_PKG_VERSION"))];
+    let build = metrics.gauge("watchpost_build_info", "Which watchpost this is.", &version);
+    build.set(1.0);
+    let start = metrics.gauge(
+        "watchpost_start_time_seconds",
+        "When it was started, in seconds since the epoch.",
+        &[],
+    );
+    start.set(clock.now().as_secs_f64());
+    let state = metrics.gauge(
+        "watchpost_state_dir_writable",
+        "Whether the state directory can be written.",
+        &[],
+    );
+    state.set(f64::from(u8::from(has_state_dir)));
+    vec![build, start, state]
+}

@@ -1,0 +1,65 @@
+//! The daemon as the API shows it.
+
+use super::{Arc, Board, Config, Daemon, Handle, PoisonError, RwLock};
+use crate::api::{TargetView, Wait};
+use crate::config::Named;
+use crate::rules::{Alert, RuleConfig};
+
+/// Looks at the daemon and changes nothing.
+#[derive(Debug)]
+pub(super) struct View {
+    config: RwLock<Arc<Config>>,
+    board: Board,
+    pipeline: Handle,
+}
+
+impl View {
+    pub(super) fn new(config: Arc<Config>, board: Board, pipeline: Handle) -> Self {
+        Self { config: RwLock::new(config), board, pipeline }
+    }
+
+    /// The configuration that runs.
+    pub(super) fn config(&self) -> Arc<Config> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn replace(&self, config: Arc<Config>) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+}
+
+impl Daemon for View {
+    fn targets(&self) -> Vec<TargetView> {
+        let view = |snapshot: crate::supervisor::Snapshot| TargetView {
+            target: snapshot.target,
+            up: snapshot.state.up,
+            error: snapshot.state.last_error,
+            last_poll: snapshot.state.last_poll,
+            took: snapshot.state.last_duration,
+        };
+        self.board.snapshots().into_iter().map(view).collect()
+    }
+
+    async fn alerts(&self) -> Option<Vec<Alert>> {
+        self.pipeline.alerts().await
+    }
+
+    fn rules(&self) -> Vec<Arc<Named<RuleConfig>>> {
+        self.config().rules.clone()
+    }
+
+    async fn waits_for(&self) -> Vec<Wait> {
+        let mut waits = Vec::new();
+        if self.pipeline.alerts().await.is_none() {
+            waits.push(Wait { what: "engine".into(), why: "it does not answer".into() });
+        }
+        let config = self.config();
+        let started = self.board.snapshots();
+        for target in &config.targets {
+            if !started.iter().any(|s| s.target.id() == target.id()) {
+                waits.push(Wait { what: target.id(), why: "not started yet".into() });
+            }
+        }
+        waits
+    }
+}

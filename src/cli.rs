@@ -1,0 +1,89 @@
+//! The command line: what may be typed, and one file for each subcommand.
+//!
+//! Exit codes: 0 done, 1 failed, 2 usage, 78 bad configuration.
+
+mod alerts;
+mod log;
+mod probe;
+mod run;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{BUILT_IN, Config, Diagnostics, Loader};
+
+/// A bad configuration (EX_CONFIG of sysexits.h).
+const EXIT_CONFIG: u8 = 78;
+
+/// Where the configuration is looked for when none is named.
+const DEFAULT_CONFIG: &str = "/etc/watchpost/config.toml";
+
+/// Watches networks and sensors: polls, judges every sample as it arrives, alerts and acts.
+#[derive(Debug, Parser)]
+#[command(name = "watchpost", version, max_term_width = 100)]
+pub struct Cli {
+    /// The configuration file [default: /etc/watchpost/config.toml if there is one, else a
+    /// built-in configuration that watches this host]
+    #[arg(long, short, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    log: log::Args,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon (the default)
+    Run,
+    /// Poll one target once and print what it says
+    Probe(probe::Args),
+    /// Print the alerts of a running daemon
+    Alerts(alerts::Args),
+}
+
+/// Parses the arguments, does what they say and returns the exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let Cli { config, log, command } = cli;
+    match command.unwrap_or(Command::Run) {
+        Command::Run => run::run(config.as_deref(), &log),
+        Command::Probe(args) => probe::run(config.as_deref(), &args),
+        Command::Alerts(args) => alerts::run(config.as_deref(), &args),
+    }
+}
+
+/// Reads the configuration that was named, or the one there is.
+fn load(path: Option<&Path>) -> Result<Config, Diagnostics> {
+    let env = |name: &str| std::env::var(name).ok();
+    let loader = Loader { env: &env };
+    let default = Path::new(DEFAULT_CONFIG);
+    match path {
+        Some(path) => loader.load(path),
+        None if default.exists() => loader.load(default),
+        None => loader.load_text(Path::new("the built-in configuration"), BUILT_IN),
+    }
+}
+
+/// Prints what is wrong with the configuration.
+#[expect(clippy::print_stderr, reason = "a command speaks to who typed it")]
+fn bad_config(diagnostics: &Diagnostics) -> ExitCode {
+    eprintln!("{diagnostics}");
+    ExitCode::from(EXIT_CONFIG)
+}
+
+/// Prints why a command failed.
+#[expect(clippy::print_stderr, reason = "a command speaks to who typed it")]
+fn failed(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("watchpost: {error}");
+    ExitCode::FAILURE
+}
+
+/// A runtime on this thread: waiting is what watchpost does most, and judging takes microseconds.
+/// What computes for long goes to tokio's blocking threads.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}

@@ -1,0 +1,240 @@
+//! From the bus through the engine to everything else: one task, in which all that is judged is
+//! judged in order.
+//!
+//! A batch is judged the moment it arrives, then handed to the sinks; neither sinks nor actions
+//! can make it wait, for both only queue. It reads no clock but the daemon's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tracing::{info, warn};
+
+use crate::actions::Actions;
+use crate::config::{Config, Target};
+use crate::events::{Event, Events};
+use crate::metrics::{Counter, Gauge, Metrics};
+use crate::rules::{Alert, Audience, Engine, State, Transition};
+use crate::sample::{Batch, Clock, Timestamp};
+use crate::sinks::Sinks;
+
+/// Polls waiting to be judged. Judging takes microseconds: this many wait only while something is
+/// badly wrong, and then polling waits too.
+pub const BUS_POLLS_MAX: usize = 1_024;
+
+/// Polls taken from the bus at once, so that other things get their turn under load.
+const TAKE_POLLS_MAX: usize = 64;
+
+/// Questions to the pipeline waiting for an answer: API clients are few and wait for theirs.
+const ASKS_WAITING_MAX: usize = 32;
+
+/// How often the system's clock is compared with ours; also how late a step may be noticed.
+const RESYNC_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What judges, and where verdicts and samples go.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// Judges.
+    pub engine: Engine,
+    /// Answer alerts.
+    pub actions: Actions,
+    /// Keep samples.
+    pub sinks: Sinks,
+    /// Tells who listens.
+    pub events: Events,
+    /// The clock.
+    pub clock: Arc<Clock>,
+}
+
+enum Ask {
+    Alerts(oneshot::Sender<Vec<Alert>>),
+    Reload(Arc<Config>, oneshot::Sender<()>),
+    Forget(Vec<Arc<Target>>),
+}
+
+/// Asks the pipeline. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle(mpsc::Sender<Ask>);
+
+impl Handle {
+    /// All alerts that are not inactive; `None` when the pipeline has ended. The answer comes
+    /// from the task that judges, so that there is one shows that judging goes on.
+    pub async fn alerts(&self) -> Option<Vec<Alert>> {
+        let (answer, wait) = oneshot::channel();
+        self.0.send(Ask::Alerts(answer)).await.ok()?;
+        wait.await.ok()
+    }
+
+    /// Takes over rules, actions and sinks of another configuration.
+    pub async fn reload(&self, config: Arc<Config>) {
+        let (done, wait) = oneshot::channel();
+        if self.0.send(Ask::Reload(config, done)).await.is_ok() {
+            // An error means that the daemon ends, and with it the reload.
+            drop(wait.await);
+        }
+    }
+
+    /// Ends the alerts of targets that are no longer watched.
+    pub async fn forget(&self, targets: Vec<Arc<Target>>) {
+        // An error means that the daemon ends, and with it all alerts.
+        drop(self.0.send(Ask::Forget(targets)).await);
+    }
+}
+
+/// A handle, and the questions it will ask.
+#[must_use]
+pub fn handle() -> (Handle, Asks) {
+    let (sender, receiver) = mpsc::channel(ASKS_WAITING_MAX);
+    (Handle(sender), Asks(receiver))
+}
+
+/// The questions of a [`Handle`].
+#[derive(Debug)]
+pub struct Asks(mpsc::Receiver<Ask>);
+
+struct Counts {
+    samples: Counter,
+    evaluations: Counter,
+    transitions: [Counter; 4],
+    bus: Gauge,
+    steps: Counter,
+}
+
+impl Counts {
+    fn new(metrics: &Metrics) -> Self {
+        let to = |state: State| {
+            let labels = [("to", state.as_str())];
+            metrics.counter("watchpost_transitions_total", "Alerts that changed state.", &labels)
+        };
+        Self {
+            samples: metrics.counter("watchpost_samples_total", "Samples judged.", &[]),
+            evaluations: metrics.counter(
+                "watchpost_rule_evaluations_total",
+                "Times a rule was judged.",
+                &[],
+            ),
+            transitions: [State::Inactive, State::Pending, State::Firing, State::Unknown].map(to),
+            bus: metrics.gauge("watchpost_bus_polls", "Polls waiting to be judged.", &[]),
+            steps: metrics.counter(
+                "watchpost_clock_steps_total",
+                "Times the system's clock was stepped.",
+                &[],
+            ),
+        }
+    }
+}
+
+impl Pipeline {
+    /// Judges until the bus ends, which it does when every target has stopped; then gives sinks
+    /// and actions at most `grace` to empty their queues.
+    pub async fn run(
+        mut self,
+        mut bus: mpsc::Receiver<Vec<Batch>>,
+        mut asks: Asks,
+        metrics: &Metrics,
+        grace: Duration,
+    ) {
+        let counts = Counts::new(metrics);
+        let mut transitions = Vec::new();
+        let mut waiting = Vec::with_capacity(TAKE_POLLS_MAX);
+        let mut resync = interval(RESYNC_INTERVAL);
+        resync.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            let due = self.engine.next_tick().map(|at| self.instant(at));
+            tokio::select! {
+                biased;
+                Some(ask) = asks.0.recv() => self.answer(ask, &mut transitions).await,
+                taken = bus.recv_many(&mut waiting, TAKE_POLLS_MAX) => {
+                    if taken == 0 {
+                        break;
+                    }
+                    self.judge(&mut waiting, &mut transitions, &counts);
+                    counts.bus.set(bus.len() as f64);
+                }
+                () = until(due) => self.engine.tick(self.clock.now(), &mut transitions),
+                _ = resync.tick() => self.resync(&counts),
+            }
+            self.deliver(&mut transitions, &counts);
+        }
+        tokio::join!(self.sinks.close(grace), self.actions.close(grace));
+    }
+
+    fn judge(
+        &mut self,
+        waiting: &mut Vec<Vec<Batch>>,
+        transitions: &mut Vec<Transition>,
+        counts: &Counts,
+    ) {
+        let before = self.engine.evaluations();
+        for batches in waiting.drain(..) {
+            for batch in &batches {
+                self.engine.apply(batch, transitions);
+                counts.samples.add(batch.samples.len() as u64);
+            }
+            self.sinks.offer(&Arc::new(batches));
+        }
+        counts.evaluations.add(self.engine.evaluations() - before);
+    }
+
+    fn instant(&self, at: Timestamp) -> Instant {
+        Instant::now() + at.since(self.clock.now())
+    }
+
+    fn resync(&mut self, counts: &Counts) {
+        if let Some(nanos) = self.clock.resync() {
+            warn!(seconds = nanos as f64 / 1e9, "the system's clock was stepped; timers go on");
+            counts.steps.inc();
+            self.engine.clock_stepped(nanos);
+        }
+    }
+
+    async fn answer(&mut self, ask: Ask, transitions: &mut Vec<Transition>) {
+        match ask {
+            // Who asked may have gone; then nobody misses the answer.
+            Ask::Alerts(answer) => drop(answer.send(self.engine.alerts())),
+            Ask::Reload(config, done) => {
+                self.sinks.update(&config.sinks).await;
+                self.actions.update(&config.actions);
+                self.engine.reload(config.rules.clone(), self.clock.now(), transitions);
+                _ = done.send(());
+            }
+            Ask::Forget(targets) => {
+                let now = self.clock.now();
+                for target in targets {
+                    self.engine.forget_target(&target, now, transitions);
+                }
+            }
+        }
+    }
+
+    /// Tells people and programs what has changed.
+    fn deliver(&self, transitions: &mut Vec<Transition>, counts: &Counts) {
+        for transition in transitions.drain(..) {
+            counts.transitions[transition.to as usize].inc();
+            let Transition { rule, from, to, reason, .. } = &transition;
+            if !transition.notify {
+                tracing::debug!(rule = %rule.name, %from, %to, "{reason}");
+                continue;
+            }
+            let notice = Arc::new(transition.notice());
+            info!(rule = %rule.name, %from, %to, summary = notice.summary, "{reason}");
+            match rule.value.audience(*to) {
+                Audience::Named(names) => {
+                    names.iter().for_each(|name| self.actions.fire(&name.value, &notice));
+                }
+                Audience::ThoseWhoTellPeople(names) => {
+                    names.iter().for_each(|name| self.actions.recover(&name.value, &notice));
+                }
+            }
+            self.events.publish(Event::Alert(notice));
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
