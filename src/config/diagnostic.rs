@@ -1,6 +1,8 @@
-//! Mistakes in configuration files, shown where they are.
+//! Mistakes in configuration files, shown where they are, but never with a secret.
 
-use std::fmt::{self, Write as _};
+mod show;
+
+use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -42,6 +44,9 @@ pub struct Diagnostic {
 pub struct Diagnostics {
     sources: Vec<Source>,
     all: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
+    /// Where secrets are written in place.
+    hidden: Vec<Place>,
 }
 
 impl Diagnostics {
@@ -88,11 +93,50 @@ impl Diagnostics {
         self.push(None, message.into(), None);
     }
 
+    /// Notes something that works but is hardly meant.
+    pub fn warn(&mut self, place: &Place, message: impl Into<String>) {
+        let message = show::message(&message.into());
+        self.warnings.push(Diagnostic { place: Some(place.clone()), message, help: None });
+    }
+
+    /// Notes something that works but is hardly meant, and is in no file.
+    pub fn warn_without_place(&mut self, message: impl Into<String>) {
+        let message = show::message(&message.into());
+        self.warnings.push(Diagnostic { place: None, message, help: None });
+    }
+
+    /// From here on, what is at this place is never shown.
+    pub fn hide(&mut self, place: Place) {
+        self.hidden.push(place);
+    }
+
     fn push(&mut self, place: Option<Place>, message: String, help: Option<String>) {
-        let new = Diagnostic { place, message, help };
-        if !self.all.contains(&new) {
+        let message = show::message(&message);
+        let new = Diagnostic { place, message, help: help.map(|help| show::message(&help)) };
+        // What is found twice is found twice in a row or nearly so.
+        if !self.all.iter().rev().take(16).any(|known| *known == new) {
             self.all.push(new);
         }
+    }
+
+    /// The mistakes, in the order of the files.
+    #[must_use]
+    pub fn errors(&self) -> Vec<&Diagnostic> {
+        in_order(&self.all)
+    }
+
+    /// What works but is hardly meant, in the order of the files.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<&Diagnostic> {
+        in_order(&self.warnings)
+    }
+
+    /// One of them as people see it: place, message, line and caret; ends with a line end.
+    #[must_use]
+    pub fn show(&self, one: &Diagnostic) -> String {
+        let mut out = String::new();
+        self.write_one(&mut out, one).expect("a string takes everything");
+        out
     }
 
     /// Whether nothing is wrong.
@@ -124,48 +168,59 @@ impl Diagnostics {
         let path = self.sources[place.file.0].path.display();
         writeln!(out, "{path}:{line}:{column}: {}", one.message)?;
         let text = self.text(place.file);
-        let shown = text.lines().nth(line - 1).unwrap_or_default();
-        let number = line.to_string();
-        let gutter = " ".repeat(number.len());
-        // A long line, a secret pasted into the wrong place, or a tab must not spoil the picture.
-        let shown: String = shown.chars().take(LINE_CHARS_MAX).collect();
-        let underlined = text[place.span.clone()].lines().next().unwrap_or_default();
-        let room = (shown.chars().count() + 1).saturating_sub(column - 1).max(1);
-        let width = underlined.chars().count().clamp(1, room);
-        let indent: String =
-            shown.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-        writeln!(out, " {number} | {shown}")?;
-        writeln!(out, " {gutter} | {indent}{}", "^".repeat(width))?;
+        let start = text[..place.span.start].rfind('\n').map_or(0, |at| at + 1);
+        let shown = text[start..].lines().next().unwrap_or_default();
+        let in_line =
+            |span: &Range<usize>| span.start.saturating_sub(start)..span.end.saturating_sub(start);
+        let hidden = self.hidden.iter().filter(|p| p.file == place.file).map(|p| in_line(&p.span));
+        let shown = show::line(shown, &in_line(&place.span), &hidden.collect::<Vec<_>>());
+        let gutter = " ".repeat(line.to_string().len());
+        writeln!(out, " {line} | {}", shown.line)?;
+        writeln!(out, " {gutter} | {}{}", shown.indent, "^".repeat(shown.carets))?;
         one.help.iter().try_for_each(|help| writeln!(out, " {gutter} = {help}"))
     }
 }
 
-/// More of a line than this is not shown.
-const LINE_CHARS_MAX: usize = 160;
+fn in_order(some: &[Diagnostic]) -> Vec<&Diagnostic> {
+    let mut sorted: Vec<_> = some.iter().collect();
+    sorted.sort_by_key(|d| d.place.as_ref().map(|p| (p.file, p.span.start)));
+    sorted
+}
+
+/// More mistakes than this are counted, not shown: a file that is no configuration at all has one
+/// in every line.
+const SHOWN_MAX: usize = 100;
 
 /// All mistakes in the order of the files, each with its line and a caret under it.
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut sorted: Vec<_> = self.all.iter().collect();
-        sorted.sort_by_key(|d| d.place.as_ref().map(|p| (p.file, p.span.start)));
-        let mut out = String::new();
-        for one in sorted {
-            self.write_one(&mut out, one)?;
+        for one in self.errors().into_iter().take(SHOWN_MAX) {
+            self.write_one(f, one)?;
         }
-        write!(out, "{} in the configuration", count(self.all.len(), "mistake"))?;
-        f.write_str(&out)
+        if self.all.len() > SHOWN_MAX {
+            writeln!(f, "… and {} more", self.all.len() - SHOWN_MAX)?;
+        }
+        write!(f, "{} in the configuration", count(self.all.len(), "mistake"))
     }
 }
 
-fn count(n: usize, what: &str) -> String {
+/// A number of things, in words: `1 mistake`, `2 mistakes`.
+#[must_use]
+pub fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 impl std::error::Error for Diagnostics {}
 
+/// Longer words are not misspelt, and would take time and memory to compare.
+const WORD_BYTES_MAX: usize = 64;
+
 /// The known word nearest to a misspelt one, if any is near.
 #[must_use]
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > WORD_BYTES_MAX {
+        return None;
+    }
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))

@@ -194,7 +194,7 @@ impl<'a, 'i, 'c> Table<'a, 'i, 'c> {
     }
 
     fn shown(&self) -> String {
-        if self.name.is_empty() { "the file".into() } else { format!("[{}]", self.name) }
+        if self.name.is_empty() { "the table".into() } else { format!("[{}]", self.name) }
     }
 
     /// Notes a mistake in the value of a key, or in the table where the key is not written.

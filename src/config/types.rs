@@ -1,6 +1,7 @@
 //! The types of values in the configuration, each parsed once and past doubting afterwards.
 
 use std::fmt;
+use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -366,10 +367,20 @@ impl fmt::Display for Secret {
 
 impl FromToml for Secret {
     fn from_toml(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Self> {
+        let table = node.get_ref().as_table();
+        let by_reference = table.is_some_and(|table| {
+            table
+                .keys()
+                .all(|key| ["env", "file", "credential"].contains(&&*key.get_ref().as_ref()))
+        });
+        if !by_reference {
+            let place = cx.place(node.span());
+            cx.diagnostics.hide(place);
+        }
         if let Some(text) = node.get_ref().as_str() {
             return Some(Self(text.to_owned()));
         }
-        if !node.get_ref().is_table() {
+        if table.is_none() {
             wrong_type(
                 node,
                 "a string, { env = \"NAME\" }, { file = \"path\" } or { credential = \"name\" }",
@@ -383,10 +394,13 @@ impl FromToml for Secret {
         let credential = table.get::<Option<String>>("credential")?;
         table.finish();
         let found = match (env, file, credential) {
-            (Some(name), None, None) => {
-                (cx.env)(&name).ok_or_else(|| format!("the environment variable {name} is not set"))
-            }
+            (Some(name), None, None) => (cx.env)(&name)
+                .filter(|value| !value.is_empty())
+                .ok_or_else(|| format!("the environment variable {name} is not set")),
             (None, Some(path), None) => read_secret(&path),
+            (None, None, Some(name)) if name.is_empty() || name.contains('/') => {
+                Err("a credential's name is the ID of LoadCredential=, without a path".into())
+            }
             (None, None, Some(name)) => match (cx.env)("CREDENTIALS_DIRECTORY") {
                 Some(folder) => read_secret(&PathBuf::from(folder).join(&name)),
                 None => Err(format!(
@@ -406,10 +420,30 @@ impl FromToml for Secret {
     }
 }
 
+/// The most a secret's file may hold: it is a password, not a database.
+const SECRET_BYTES_MAX: u64 = 64 << 10;
+
+/// A secret from a file, without the line end that editors add.
 fn read_secret(path: &std::path::Path) -> Result<String, String> {
-    std::fs::read_to_string(path)
-        .map(|text| text.trim_end_matches(['\n', '\r']).to_owned())
-        .map_err(|error| format!("cannot read the secret file {}: {error}", path.display()))
+    let shown = path.display();
+    let text = read_bounded(path, SECRET_BYTES_MAX)
+        .map_err(|error| format!("cannot read the secret file {shown}: {error}"))?;
+    let secret = String::from_utf8(text)
+        .map_err(|_| format!("the secret file {shown} is not UTF-8"))?
+        .trim_end_matches(['\n', '\r'])
+        .to_owned();
+    if secret.is_empty() { Err(format!("the secret file {shown} is empty")) } else { Ok(secret) }
+}
+
+/// Reads a file of at most this many bytes: /dev/zero must not end in a full memory.
+pub(super) fn read_bounded(path: &std::path::Path, bytes_max: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        let message = format!("it is larger than {bytes_max} bytes");
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
