@@ -369,9 +369,7 @@ impl FromToml for Secret {
     fn from_toml(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Self> {
         let table = node.get_ref().as_table();
         let by_reference = table.is_some_and(|table| {
-            table
-                .keys()
-                .all(|key| ["env", "file", "credential"].contains(&&*key.get_ref().as_ref()))
+            table.keys().all(|key| ["env", "file", "credential"].contains(&key.get_ref().as_ref()))
         });
         if !by_reference {
             let place = cx.place(node.span());
