@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use dispatcher::{ActionStatus, Actions, LastTry};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::config::Located;
@@ -27,7 +27,7 @@ pub use crate::sinks::Rejected;
 
 /// What an action is told: one alert fired or cleared. Its JSON form is what webhooks get by
 /// default and what `exec` gets on standard input.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Notice {
     /// The rule's name.
     pub rule: Arc<str>,

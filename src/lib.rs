@@ -14,6 +14,7 @@ pub mod config;
 pub mod events;
 pub mod http_client;
 pub mod metrics;
+pub mod notify;
 pub mod pipeline;
 pub mod pollers;
 pub mod process;

@@ -16,20 +16,20 @@ use std::sync::Arc;
 pub use config::{Audience, OnMissing, RuleConfig};
 pub use engine::Engine;
 pub use notice::fingerprint;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Named;
 use crate::sample::Timestamp;
 
 crate::choice! {
     /// How bad it is.
-    #[derive(Serialize)]
+    #[derive(Serialize, Deserialize)]
     #[serde(rename_all = "lowercase")]
     pub enum Severity { Info = "info", Warning = "warning", Critical = "critical" }
 }
 
 /// The state of one alert: of one rule for one set of labels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// The rule does not hold.

@@ -40,6 +40,13 @@ impl Server {
     }
 }
 
+/// Takes over a server started otherwise.
+impl From<Child> for Server {
+    fn from(child: Child) -> Self {
+        Self(child)
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         self.kill();
