@@ -8,7 +8,7 @@ mod catalogue;
 mod clock;
 mod readings;
 
-pub use catalogue::{Catalogue, Row, Series, SeriesId};
+pub use catalogue::{Catalogue, Held, Row, Series, SeriesId};
 pub use clock::{Clock, Timestamp};
 pub use readings::{Readings, RowRef, TargetTags, Written};
 

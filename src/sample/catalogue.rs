@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -178,6 +178,13 @@ impl Catalogue {
         }
     }
 
+    /// Holds the catalogue still for many lookups at the price of one lock. New series wait for
+    /// as long as it is kept, so that must be short.
+    #[must_use]
+    pub fn hold(&self) -> Held<'_> {
+        Held(self.read())
+    }
+
     /// How many series there are; their ids are `0..len`.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -190,8 +197,33 @@ impl Catalogue {
         self.len() == 0
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Inner> {
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
         self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A catalogue [held](Catalogue::hold) still.
+#[derive(Debug)]
+pub struct Held<'a>(RwLockReadGuard<'a, Inner>);
+
+impl Held<'_> {
+    /// The row and the field of a series, as dense ids from 0. `id` must come from this catalogue.
+    #[inline]
+    #[must_use]
+    pub fn place(&self, id: SeriesId) -> (u32, u32) {
+        self.0.series[id.index()]
+    }
+
+    /// A row of this catalogue.
+    #[must_use]
+    pub fn row(&self, row: u32) -> &Row {
+        &self.0.rows[row as usize].row
+    }
+
+    /// The name of a field of this catalogue.
+    #[must_use]
+    pub fn field(&self, field: u32) -> &str {
+        &self.0.fields[field as usize]
     }
 }
 

@@ -3,6 +3,8 @@
 //! Follows the InfluxDB v2 line protocol reference: escapes, quoted strings that may span lines,
 //! comments. A line that is wrong is told and passed over; the others are read.
 
+pub mod encode;
+
 use std::borrow::Cow;
 
 /// One point.
