@@ -4,6 +4,7 @@
 
 mod alerts;
 mod log;
+mod notify;
 mod probe;
 mod run;
 
@@ -42,6 +43,8 @@ enum Command {
     Probe(probe::Args),
     /// Print the alerts of a running daemon
     Alerts(alerts::Args),
+    /// Show a daemon's alerts on this desktop
+    Notify(notify::Args),
 }
 
 /// Parses the arguments, does what they say and returns the exit code.
@@ -53,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Run => run::run(config.as_deref(), &log),
         Command::Probe(args) => probe::run(config.as_deref(), &args),
         Command::Alerts(args) => alerts::run(config.as_deref(), &args),
+        Command::Notify(args) => notify::run(args, &log),
     }
 }
 
