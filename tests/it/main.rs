@@ -6,6 +6,7 @@
 mod actions;
 mod influxdb;
 mod mqtt;
+mod net;
 mod serial;
 mod snmp;
 mod support;
