@@ -162,6 +162,8 @@ kinds! {
     webhook Webhook,
     exec Exec,
     desktop Desktop,
+    mqtt Mqtt,
+    serial Serial,
     log Log,
 }
 

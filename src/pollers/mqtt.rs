@@ -327,16 +327,16 @@ impl Poller for MqttPoller {
         let mut taken = 0;
         let mut news = connection.news.recv().await;
         while let Some(one) = news {
-            match one {
+            let burst = match one {
+                News::Burst(burst) => burst,
                 // The broker is there, whether or not there is anything to hear.
-                News::Connected => self.shared.brokers.insert(&self.name, connection.link()),
-                News::Burst(burst) => {
-                    taken += burst.messages.len();
-                    for message in &burst.messages {
-                        self.messages.take(message, out);
-                    }
+                News::Connected => {
+                    self.shared.brokers.insert(&self.name, connection.link());
+                    return Ok(());
                 }
-            }
+            };
+            burst.messages.iter().for_each(|message| self.messages.take(message, out));
+            taken += burst.messages.len();
             news = match taken < POLL_MESSAGES_MAX {
                 true => connection.news.try_recv().ok(),
                 false => None,

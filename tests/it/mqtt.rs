@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use watchpost::actions::Rejected;
+use watchpost::actions::{Action, Kind, KindConfig as ActionKind, Rejected};
 use watchpost::pollers::mqtt::MqttPoller;
 use watchpost::pollers::{KindConfig, Reason, Shared};
 
 use crate::support::{
-    Driven, LIMIT, Server, config, file, free_port, mistakes, shared, text, until, until_listening,
+    Driven, LIMIT, Server, config, file, free_port, mistakes, notice, shared, text, until,
+    until_listening,
 };
 
 /// A mosquitto of one's own.
@@ -321,6 +322,35 @@ async fn what_is_published_is_published_for_good_or_fails() {
     assert_eq!(broker.retained("fan/set").await, "fan/set 1 0 OFF");
 }
 
+#[tokio::test]
+async fn an_action_publishes_once_the_broker_is_back() {
+    let Some(mut broker) = Broker::start().await else { return };
+    let shared = shared();
+    let action = "[action.fan]\nmqtt = { broker = 'home', topic = 'fan/{{ labels.target }}', payload = '{{ state }}', retain = true }\n";
+    let text = format!("{action}{}", broker.table(""));
+    let mut driven = driven(&text, &shared);
+    let ActionKind::Mqtt(kind) = config(&text).actions[0].value.kind.clone() else {
+        panic!("mqtt")
+    };
+    let action = kind.action(LIMIT, &shared);
+    let early = action.fire(&notice("gw")).await;
+    assert!(matches!(early, Err(Rejected::Temporary { .. })), "{early:?}");
+    driven.poll().await.0.unwrap();
+    broker.server.kill();
+    driven.until_down().await;
+    let lost = action.fire(&notice("gw")).await;
+    assert!(matches!(lost, Err(Rejected::Temporary { .. })), "{lost:?}");
+    broker.restart().await;
+    driven.until_up().await;
+    assert_eq!(action.fire(&notice("gw")).await, Ok("published to fan/gw".to_owned()));
+    assert_eq!(broker.retained("fan/#").await, "fan/gw 1 0 firing");
+    for hostile in ["a/b", "#", ""] {
+        let refused = action.fire(&notice(hostile)).await;
+        let empty_level = hostile.is_empty() && refused.is_ok();
+        assert!(empty_level || matches!(refused, Err(Rejected::Permanent(_))), "{refused:?}");
+    }
+}
+
 /// Certificates: an authority, a server's for 127.0.0.1 and a client's.
 struct Certificates {
     folder: TempDir,
@@ -332,6 +362,8 @@ impl Certificates {
         let folder = TempDir::new().expect("a temporary folder");
         let ca_key = KeyPair::generate().expect("a key");
         let mut ca = CertificateParams::new(Vec::new()).expect("parameters");
+        // Named apart from those it signs, which would look as if they had signed themselves.
+        ca.distinguished_name.push(rcgen::DnType::CommonName, "authority");
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let ca_certificate = ca.self_signed(&ca_key).expect("a certificate");
         file(folder.path(), "ca.pem", &ca_certificate.pem());
@@ -382,12 +414,19 @@ async fn brokers_are_trusted_by_their_authority_and_ask_for_certificates() {
 
 #[tokio::test]
 async fn brokers_are_reached_by_websocket() {
-    let Some(broker) = Broker::start_with("protocol websockets\nallow_anonymous true\n").await
-    else {
-        return;
-    };
-    let table = broker.table(NUMBERS).replace("mqtt://", "ws://");
-    driven(&table, &shared()).poll().await.0.unwrap();
+    // mosquitto 2.0 does not start with a websocket listener alone.
+    let port = free_port();
+    let settings =
+        format!("allow_anonymous true\nlistener {port} 127.0.0.1\nprotocol websockets\n");
+    let Some(broker) = Broker::start_with(&settings).await else { return };
+    until_listening(port).await;
+    let table = broker
+        .table(NUMBERS)
+        .replace(&format!("mqtt://127.0.0.1:{}", broker.port), &format!("ws://127.0.0.1:{port}"));
+    let mut driven = driven(&table, &shared());
+    driven.poll().await.0.unwrap();
+    broker.publish("n/a", "5", &[]);
+    assert_eq!(driven.readings().await, ["mqtt_value{} 5"]);
 }
 
 /// A broker that takes the connection, and refuses the first subscription.

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
+use watchpost::actions::{Action, Kind as _, KindConfig as ActionKind, Rejected};
 use watchpost::config::Target;
 use watchpost::pollers::serial::{Config, SerialPoller};
 use watchpost::pollers::{Cadence, Kind, KindConfig, Reason, Shared};
 
-use crate::support::{Driven, Server, config, mistakes, shared, text, until};
+use crate::support::{Driven, Server, config, mistakes, notice, shared, text, until};
 
 /// Two ends of a line: `port` for watchpost, `far` for the device.
 struct Wire {
@@ -227,15 +228,56 @@ async fn what_is_written_through_the_owner_reaches_the_device() {
     assert!(shared.serial_links.get("probe").is_none());
 }
 
+#[tokio::test]
+async fn an_action_writes_and_a_label_begins_no_command() {
+    let Some(wire) = Wire::lay().await else { return };
+    let shared = shared();
+    let action =
+        "[action.valve]\nserial = { port = 'probe', write = \"VALVE {{ labels.target }}\\n\" }\n";
+    let text = format!("{action}{}", wire.table(NUMBER));
+    let (target, kind) = target(&text);
+    let mut driven = Driven::new(&kind, &target, &shared);
+    let ActionKind::Serial(kind) = config(&text).actions[0].value.kind.clone() else {
+        panic!("a serial action")
+    };
+    let action = kind.action(Duration::from_secs(5), &shared);
+    let early = action.fire(&notice("0")).await;
+    assert!(matches!(early, Err(Rejected::Temporary { .. })), "{early:?}");
+    driven.poll().await.0.unwrap();
+    assert_eq!(action.fire(&notice("0")).await, Ok("wrote 8 bytes".to_owned()));
+    let hostile = action.fire(&notice("0\nVALVE 1")).await;
+    assert!(matches!(hostile, Err(Rejected::Permanent(_))), "{hostile:?}");
+    let mut far = wire.far();
+    let mut got = Vec::new();
+    until("the device has the command", || {
+        let mut bytes = [0; 64];
+        let read = far.read(&mut bytes).unwrap_or(0);
+        got.extend_from_slice(&bytes[..read]);
+        got == b"VALVE 0\n"
+    })
+    .await;
+}
+
 #[test]
 fn mistakes_in_the_table_are_told() {
-    let text = "[serial.x]\ndevice = ''\nbaud = 0\ndata_bits = 9\nstop_bits = 3\nparity = 'od'\n\
-        max_line = '2MiB'\ndelimiter = 'ab'\nformat = 'number'\n";
-    let shown = mistakes(text);
-    for mistake in [
-        "test.toml:2:10: a device needs a path, such as /dev/ttyUSB0",
-        "test.toml:6:10: `od` is not one of none, odd, even; did you mean `odd`?",
+    for (keys, mistake) in [
+        ("device = ''", "a device needs a path, such as /dev/ttyUSB0"),
+        ("device = '/dev/x'\nbaud = 0", "must be at least 1"),
+        ("device = '/dev/x'\ndata_bits = 9", "must be 5, 6, 7 or 8"),
+        ("device = '/dev/x'\nstop_bits = 3", "must be 1 or 2"),
+        (
+            "device = '/dev/x'\nparity = 'od'",
+            "`od` is not one of none, odd, even; did you mean `odd`?",
+        ),
+        ("device = '/dev/x'\nmax_line = '2MiB'", "must be from 1 byte to 1MiB"),
+        ("device = '/dev/x'\ndelimiter = 'ab'", "must be one ASCII character"),
+        (
+            "device = '/dev/x'\nbuad = 9600",
+            "unknown key `buad` in [serial.x]; did you mean `baud`?",
+        ),
     ] {
-        assert!(shown.contains(mistake) || shown.contains("od"), "{shown}");
+        let shown = mistakes(&format!("[serial.x]\nformat = 'number'\n{keys}\n"));
+        assert!(shown.contains(&format!(": {mistake}\n")), "{keys}: {shown}");
+        assert!(shown.ends_with("1 mistake in the configuration"), "{keys}: {shown}");
     }
 }

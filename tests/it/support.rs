@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
+use watchpost::actions::Notice;
 use watchpost::config::{Config, Loader, Target};
 use watchpost::pollers::{Kind, PollError, Poller, Shared};
+use watchpost::rules::{Severity, State};
 use watchpost::sample::{Catalogue, Clock, Readings, TargetTags, Written, is_stale};
 
 /// The longest any wait may take: generous, since other tests run beside.
@@ -207,4 +209,22 @@ pub(crate) fn file(folder: &Path, name: &str, content: &str) -> PathBuf {
     let path = folder.join(name);
     std::fs::write(&path, content).expect("a writable folder");
     path
+}
+
+/// A notice of an alert of this target.
+pub(crate) fn notice(target: &str) -> Notice {
+    let labels = [("target".to_owned(), target.to_owned())];
+    Notice {
+        rule: "rack-hot".into(),
+        state: State::Firing,
+        severity: Severity::Critical,
+        labels: Arc::new(labels.into_iter().collect()),
+        value: Some(31.5),
+        reason: "31.5 > 30".into(),
+        summary: "it is hot".into(),
+        description: String::new(),
+        since: "2026-01-01T00:00:00.000Z".into(),
+        at: "2026-01-01T00:00:05.000Z".into(),
+        fingerprint: "0123456789abcdef".into(),
+    }
 }
