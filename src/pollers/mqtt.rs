@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use connection::Link;
+pub use messages::Messages;
 use serde_json::Value as Json;
 use url::Url;
 
 use self::connection::{Connection, News};
-use self::messages::Messages;
+
 use crate::config::read::{Context, FromTable, FromToml, Key, Node, Table, parsed, table_schema};
 use crate::config::{ByteSize, Located, Secret, Target};
 use crate::pollers::format::{Format, Payload};

@@ -19,7 +19,7 @@ const ROUTE_BYTES_MAX: usize = 1_024;
 
 /// All topics of a broker.
 #[derive(Debug)]
-pub(super) struct Messages {
+pub struct Messages {
     accept_retained: bool,
     topics: Vec<TopicPlan>,
     routes: FxHashMap<Box<[u8]>, Vec<Leg>>,
@@ -47,7 +47,9 @@ struct Leg {
 }
 
 impl Messages {
-    pub(super) fn new(broker: &Broker) -> Self {
+    /// Of a broker's topics.
+    #[must_use]
+    pub fn new(broker: &Broker) -> Self {
         Self {
             accept_retained: broker.accept_retained,
             topics: broker.topic.iter().map(TopicPlan::new).collect(),
@@ -57,7 +59,7 @@ impl Messages {
     }
 
     /// Writes the readings of a message as a batch of their own.
-    pub(super) fn take(&mut self, message: &Publish, out: &mut Readings) {
+    pub fn take(&mut self, message: &Publish, out: &mut Readings) {
         if message.retain && !self.accept_retained {
             return;
         }
