@@ -9,8 +9,8 @@ use std::io;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use minijinja::value::Serde;
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
 use minijinja::{Environment, UndefinedBehavior};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
