@@ -202,7 +202,8 @@ impl Pipeline {
             Ask::Forget(targets) => {
                 let now = self.clock.now();
                 for target in targets {
-                    self.engine.forget_target(&target, now, transitions);
+                    let tags = [("target", &*target.name), ("kind", target.kind.name())];
+                    self.engine.forget_target(&tags, now, transitions);
                 }
             }
         }

@@ -8,6 +8,7 @@ mod engine;
 mod expression;
 mod notice;
 pub mod plan;
+pub mod testing;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,30 +29,19 @@ crate::choice! {
     pub enum Severity { Info = "info", Warning = "warning", Critical = "critical" }
 }
 
-/// The state of one alert: of one rule for one set of labels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// The rule does not hold.
-    Inactive,
-    /// It holds, but not yet for long enough.
-    Pending,
-    /// It holds, and has been told.
-    Firing,
-    /// It held, and now the data it is judged by is missing: neither problem nor recovery.
-    Unknown,
-}
-
-impl State {
-    /// Lower case, as in labels and JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Inactive => "inactive",
-            Self::Pending => "pending",
-            Self::Firing => "firing",
-            Self::Unknown => "unknown",
-        }
+crate::choice! {
+    /// The state of one alert: of one rule for one set of labels.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum State {
+        /// The rule does not hold.
+        Inactive = "inactive",
+        /// It holds, but not yet for long enough.
+        Pending = "pending",
+        /// It holds, and has been told.
+        Firing = "firing",
+        /// It held, and now the data it is judged by is missing: neither problem nor recovery.
+        Unknown = "unknown",
     }
 }
 

@@ -27,7 +27,7 @@ use rustc_hash::FxHashMap;
 use super::config::OnMissing;
 use super::plan::Condition;
 use super::{Alert, Labels, RuleConfig, Transition};
-use crate::config::{Named, Target};
+use crate::config::Named;
 use crate::sample::{Batch, Catalogue, Sample, Series, SeriesId, Timestamp, is_stale};
 
 /// All rules and the state of all alerts.
@@ -230,18 +230,21 @@ impl Engine {
         self.relink(&alerts);
     }
 
-    /// A target is no longer watched: the alerts of its series end with a transition, and what
-    /// was known of its series is forgotten.
-    pub fn forget_target(&mut self, target: &Target, now: Timestamp, out: &mut Vec<Transition>) {
+    /// A target is no longer watched: the alerts of the series with all its tags end with a
+    /// transition, and what was known of these series is forgotten.
+    pub fn forget_target(
+        &mut self,
+        tags: &[(&str, &str)],
+        now: Timestamp,
+        out: &mut Vec<Transition>,
+    ) {
         for id in 0..self.series.len() {
             let series = SeriesId::from_index(id);
             if self.series[id].len == UNSEEN {
                 continue;
             }
             let series = self.catalogue.series(series);
-            if series.tag("target") != Some(&*target.name)
-                || series.tag("kind") != Some(target.kind.name())
-            {
+            if !tags.iter().all(|(name, value)| series.tag(name) == Some(value)) {
                 continue;
             }
             for link in self.series[id].links() {

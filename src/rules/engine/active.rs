@@ -265,7 +265,13 @@ impl Active {
             Phase::Clearing { at_value, .. } => at_value,
             _ => self.value.unwrap_or_default(),
         };
-        let mut reason = format!("cleared at {} ({})", shown(value), rule.end_shown);
+        let mut reason = match self.phase {
+            Phase::Pending | Phase::Unknown { fired: false } => {
+                format!("{} is no longer {}", shown(value), rule.when)
+            }
+            _ if self.held => format!("cleared at {} ({})", shown(value), rule.end_shown),
+            _ => format!("data is back at {}", shown(value)),
+        };
         if kept {
             reason += &format!(", kept firing for {}", show_duration(rule.keep));
         }

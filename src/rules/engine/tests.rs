@@ -2,6 +2,8 @@ use std::path::Path;
 
 use super::*;
 use crate::config::Loader;
+use crate::rules::State;
+use crate::sample::STALE;
 
 /// An engine, and its transitions in words.
 struct Bench {
@@ -69,4 +71,353 @@ fn what_holds_is_pending_then_firing_then_clears_with_its_value() {
     assert_eq!(bench.sample(60.0, 31.0), ["inactive@60! cleared at 31 (< 32)"]);
     assert_eq!(bench.engine.next_tick(), None);
     assert!(bench.engine.alerts().is_empty());
+}
+
+#[test]
+fn without_for_it_fires_at_once_and_a_recovery_of_nothing_is_not_told() {
+    let mut bench = Bench::new("[rule.r]\nmetric = 'rack_celsius'\nabove = 30\n");
+    assert_eq!(bench.sample(0.0, 31.4), ["firing@0! 31.4 > 30"]);
+    assert_eq!(bench.sample(1.0, 30.0), ["inactive@1! cleared at 30 (<= 30)"]);
+    let mut bench = Bench::new(HOT);
+    assert_eq!(bench.sample(0.0, 36.0), ["pending@0 36 > 35"]);
+    assert_eq!(bench.sample(1.0, 34.0), ["inactive@1 34 is no longer > 35"]);
+}
+
+#[test]
+fn hysteresis_holds_between_its_two_thresholds() {
+    for (rule, values, firing) in [
+        ("above = 35\nclear_below = 32", [34.0, 36.0, 33.0, 32.0, 31.9, 33.0], "011100"),
+        ("above = 35", [35.0, 36.0, 35.0, 36.0, 34.0, 36.0], "010101"),
+        ("below = 10\nclear_above = 12", [11.0, 9.0, 11.0, 12.0, 12.1, 11.0], "011100"),
+        ("outside = [1, 2]", [1.0, 0.5, 2.0, 2.5, 1.5, 1.0], "010100"),
+        ("equals = 0", [1.0, 0.0, 0.0, 1.0, 0.0, 2.0], "011010"),
+        ("not_equals = 0", [1.0, 0.0, 0.0, 1.0, 0.0, 2.0], "100101"),
+    ] {
+        let mut bench = Bench::new(&format!("[rule.r]\nmetric = 'rack_celsius'\n{rule}\n"));
+        let mut found = String::new();
+        for (second, value) in values.into_iter().enumerate() {
+            bench.sample(second as f64, value);
+            found.push(if bench.engine.alerts().is_empty() { '0' } else { '1' });
+        }
+        assert_eq!(found, firing, "{rule}");
+    }
+}
+
+#[test]
+fn for_that_is_over_when_a_sample_comes_counts_the_sample_first() {
+    let mut bench = Bench::new(HOT);
+    bench.sample(0.0, 36.0);
+    assert_eq!(bench.sample(30.0, 35.0), ["inactive@30 35 is no longer > 35"]);
+    bench.sample(40.0, 36.0);
+    assert_eq!(bench.sample(70.0, 37.0), ["firing@70! held for 30s at 37 (> 35)"]);
+    bench.sample(80.0, 20.0);
+    bench.sample(90.0, 36.0);
+    // Nobody ticked at 120: it fired all the same.
+    assert_eq!(
+        bench.sample(121.0, 20.0),
+        ["firing@120! held for 30s at 36 (> 35)", "inactive@121! cleared at 20 (< 32)"]
+    );
+}
+
+#[test]
+fn what_clears_goes_on_firing_for_as_long_as_it_was_told_to() {
+    let mut bench =
+        Bench::new(&format!("{HOT}keep_firing_for = '1m'\n").replace("for = '30s'\n", ""));
+    assert_eq!(bench.sample(0.0, 36.0), ["firing@0! 36 > 35"]);
+    assert_eq!(bench.sample(10.0, 30.0), NONE);
+    assert_eq!(bench.sample(20.0, 33.0), NONE, "only `when` ends the clearing");
+    assert_eq!(bench.sample(30.0, 36.0), NONE);
+    assert_eq!(bench.tick(70.0), NONE);
+    assert_eq!(bench.sample(80.0, 30.0), NONE);
+    assert_eq!(bench.sample(100.0, 29.0), NONE);
+    assert_eq!(bench.tick(140.0), ["inactive@140! cleared at 30 (< 32), kept firing for 1m"]);
+}
+
+#[test]
+fn missing_data_is_neither_a_problem_nor_a_recovery() {
+    let mut bench = Bench::new(HOT);
+    bench.sample(0.0, 36.0);
+    bench.tick(30.0);
+    bench.out.clear();
+    let gone = |second: f64| format!("data missing since {}", time(second));
+    assert_eq!(bench.sample(31.0, STALE), [format!("unknown@31 {}", gone(31.0))]);
+    assert_eq!(bench.sample(32.0, STALE), NONE);
+    assert_eq!(bench.sample(40.0, 36.5), ["firing@40 data is back at 36.5"]);
+    // No mark this time: the last sample counts for five minutes.
+    assert_eq!(bench.tick(339.9), NONE);
+    assert_eq!(bench.tick(340.0), [format!("unknown@340 {}", gone(40.0))]);
+    assert_eq!(bench.engine.alerts()[0].value, Some(36.5));
+    assert_eq!(bench.engine.next_tick(), None);
+    assert_eq!(bench.sample(1_000.0, 20.0), ["inactive@1000! cleared at 20 (< 32)"]);
+}
+
+#[test]
+fn a_gap_while_pending_starts_it_again() {
+    let mut bench = Bench::new(HOT);
+    bench.sample(0.0, 36.0);
+    let said = bench.sample(20.0, STALE);
+    assert!(said[0].starts_with("unknown@20 data missing since"), "{said:?}");
+    assert_eq!(bench.sample(25.0, 36.0), ["pending@25 36 > 35"]);
+    assert_eq!(bench.tick(54.0), NONE);
+    assert_eq!(bench.tick(55.0), ["firing@55! held for 30s at 36 (> 35)"]);
+    bench.sample(60.0, 20.0);
+    bench.sample(70.0, 36.0);
+    bench.sample(80.0, STALE);
+    assert_eq!(bench.sample(90.0, 20.0), ["inactive@90 20 is no longer > 35"], "nobody knew");
+}
+
+#[test]
+fn missing_data_clears_where_that_is_wanted() {
+    let mut bench = Bench::new(&format!("{HOT}on_missing = 'clear'\n"));
+    bench.sample(0.0, 36.0);
+    bench.tick(30.0);
+    let reason = format!("data missing since {}", time(31.0));
+    assert_eq!(bench.sample(31.0, STALE), [format!("inactive@31! {reason}")]);
+    assert_eq!(bench.sample(40.0, 36.0), ["pending@40 36 > 35"]);
+    let reason = format!("data missing since {}", time(41.0));
+    assert_eq!(bench.sample(41.0, STALE), [format!("inactive@41 {reason}")]);
+}
+
+#[test]
+fn missing_data_fires_where_that_is_wanted() {
+    let mut bench = Bench::new(&format!("{HOT}on_missing = 'fire'\n"));
+    assert_eq!(bench.sample(0.0, 20.0), NONE);
+    assert!(bench.engine.alerts().is_empty());
+    let reason = format!("data missing since {}", time(10.0));
+    assert_eq!(bench.sample(10.0, STALE), [format!("pending@10 {reason}")]);
+    assert_eq!(bench.tick(40.0), [format!("firing@40! {reason}, for 30s")]);
+    // Between the thresholds: but it was not the value that fired.
+    assert_eq!(bench.sample(50.0, 33.0), ["inactive@50! data is back at 33"]);
+    // Silence without a mark.
+    let reason = format!("data missing since {}", time(50.0));
+    assert_eq!(bench.tick(350.0), [format!("pending@350 {reason}")]);
+    assert_eq!(bench.sample(360.0, 36.0), NONE, "for another reason, but it still holds");
+    assert_eq!(bench.tick(380.0), ["firing@380! held for 30s at 36 (> 35)"]);
+    assert_eq!(bench.sample(390.0, 33.0), NONE);
+    assert_eq!(bench.sample(400.0, STALE), NONE);
+    assert_eq!(bench.sample(410.0, 33.0), NONE, "the value fired it, and has not cleared");
+}
+
+#[test]
+fn late_and_doubled_samples_and_those_from_the_future_have_their_effect() {
+    let mut bench = Bench::new("[rule.r]\nmetric = 'rack_celsius'\nabove = 30\n");
+    bench.sample(10.0, 20.0);
+    assert_eq!(bench.sample(9.0, 40.0), NONE, "late");
+    assert_eq!(bench.engine.late(), 1);
+    assert_eq!(bench.sample(10.0, 40.0), ["firing@10! 40 > 30"], "the last of two counts");
+    assert_eq!(bench.sample(9.5, STALE), NONE);
+    assert_eq!(bench.sample(3_600.0, 20.0).len(), 2, "it went unknown before, then cleared");
+    assert_eq!(bench.sample(20.0, 40.0), NONE, "its series is an hour ahead");
+    // Another series is judged at its own time.
+    let other = bench.batch("b", 20.0, 40.0);
+    bench.engine.apply(&other, &mut bench.out);
+    assert_eq!(bench.said(), ["firing@20! 40 > 30"]);
+}
+
+#[test]
+fn a_step_of_the_clock_leaves_what_is_left_of_timers() {
+    let mut bench = Bench::new(HOT);
+    bench.sample(0.0, 36.0);
+    bench.engine.clock_stepped(3_600_000_000_000);
+    assert_eq!(bench.tick(3_629.0), NONE);
+    assert_eq!(bench.tick(3_630.0), ["firing@3630! held for 30s at 36 (> 35)"]);
+    bench.engine.clock_stepped(-3_600_000_000_000);
+    assert_eq!(bench.sample(31.0, 20.0), ["inactive@31! cleared at 20 (< 32)"]);
+}
+
+#[test]
+fn a_reload_keeps_the_alerts_and_timers_of_rules_that_did_not_change() {
+    let other = "[rule.any]\nmetric = 'rack_celsius'\nabove = 30\n";
+    let mut bench = Bench::new(&format!("{HOT}{other}"));
+    assert_eq!(bench.sample(0.0, 36.0), ["firing@0! 36 > 30", "pending@0 36 > 35"]);
+    let reload = |bench: &mut Bench, text: &str, second: f64| {
+        bench.engine.reload(rules(text), time(second), &mut bench.out);
+        bench.said()
+    };
+    let moved = format!("[rule.new]\nmetric = 'rack_celsius'\nabove = 33\n{other}\n\n{HOT}");
+    assert_eq!(reload(&mut bench, &moved, 5.0), NONE);
+    assert_eq!(bench.sample(6.0, 36.0), ["firing@6! 36 > 33"]);
+    assert_eq!(bench.tick(30.0), ["firing@30! held for 30s at 36 (> 35)"]);
+    let changed = moved.replace("above = 35", "above = 34");
+    assert_eq!(reload(&mut bench, &changed, 40.0), ["inactive@40! the rule has changed"]);
+    assert_eq!(bench.sample(41.0, 36.0), ["pending@41 36 > 34"]);
+    assert_eq!(reload(&mut bench, other, 50.0).len(), 2, "one was pending, one was told");
+    assert_eq!(bench.engine.next_tick().is_some(), bench.engine.alerts().len() == 1);
+}
+
+#[test]
+fn a_target_that_is_no_longer_watched_takes_its_alerts_along() {
+    let mut bench = Bench::new("[rule.r]\nmetric = 'rack_celsius'\nabove = 30\n");
+    bench.sample(0.0, 36.0);
+    bench.engine.forget_target(&[("target", "b")], time(1.0), &mut bench.out);
+    assert_eq!(bench.said(), NONE);
+    bench.engine.forget_target(&[("target", "a")], time(1.0), &mut bench.out);
+    assert_eq!(bench.said(), ["inactive@1! the target was removed"]);
+    assert_eq!(bench.sample(0.5, 36.0), ["firing@0.5! 36 > 30"], "it may come back");
+}
+
+#[test]
+fn a_rule_judges_its_own_series_and_labels_its_alerts() {
+    let mut bench = Bench::new(
+        "[rule.r]\nwhen = 'rack_celsius{target=~\"a|c\"} > 30'\nlabels = { team = 'net' }\n\
+         severity = 'critical'\nsummary = '{{ labels.target }} at {{ value }}'\n\
+         description = '{{ labels.nope }}'\n",
+    );
+    let other = bench.batch("b", 0.0, 99.0);
+    bench.engine.apply(&other, &mut bench.out);
+    assert_eq!((bench.said(), bench.engine.evaluations()), (vec![], 0));
+    let own = bench.batch("a", 0.0, 99.0);
+    bench.engine.apply(&own, &mut bench.out);
+    let notice = bench.out[0].notice();
+    let labels: Vec<_> = notice.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    assert_eq!(labels, ["target=a", "team=net"]);
+    assert_eq!(notice.summary, "a at 99");
+    assert!(notice.description.starts_with("r firing: 99 > 30 (target=\"a\", team=\"net\")"));
+    assert!(notice.description.contains("undefined"), "{}", notice.description);
+    assert_eq!(bench.engine.alerts()[0].notice(time(1.0)).fingerprint, notice.fingerprint);
+}
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::rules::Labels;
+
+    /// What happens to series 0–2, one after the other.
+    #[derive(Debug, Clone)]
+    enum Happening {
+        Sample(usize, f64),
+        Stale(usize),
+        Step(i64),
+    }
+
+    fn happening() -> impl Strategy<Value = (u32, Happening)> {
+        let what = prop_oneof![
+            8 => (0..3usize, 28..38i32).prop_map(|(s, v)| Happening::Sample(s, f64::from(v))),
+            2 => (0..3usize).prop_map(Happening::Stale),
+            1 => (-400..400i64).prop_map(Happening::Step),
+        ];
+        // Mostly small steps of time, now and then a gap beyond the lookback.
+        (prop_oneof![9 => 0..40u32, 1 => 200..700u32], what)
+    }
+
+    const RULES: &str = "
+        [rule.plain]\nmetric = 'rack_celsius'\nabove = 33\n
+        [rule.slow]\nmetric = 'rack_celsius'\nabove = 33\nclear_below = 31\nfor = '45s'\n
+        [rule.sticky]\nmetric = 'rack_celsius'\nbelow = 30\nfor = '20s'\nkeep_firing_for = '90s'\n
+        [rule.silent]\nmetric = 'rack_celsius'\nabove = 35\nfor = '30s'\non_missing = 'fire'\n
+        [rule.gone]\nmetric = 'rack_celsius'\noutside = [30, 35]\non_missing = 'clear'\n
+    ";
+
+    /// One alert's transitions in order.
+    type Histories = std::collections::BTreeMap<(String, Labels), Vec<Transition>>;
+
+    fn histories(out: &[Transition]) -> Histories {
+        let mut all = Histories::new();
+        for transition in out {
+            let key = (transition.rule.name.to_string(), (*transition.labels).clone());
+            all.entry(key).or_default().push(transition.clone());
+        }
+        all
+    }
+
+    /// Runs it all, with a tick before a happening where `ticks` says so.
+    fn run(happenings: &[(u32, Happening)], ticks: &[bool], steps: bool) -> Bench {
+        let mut bench = Bench::new(RULES);
+        let mut now = 0.0;
+        for ((wait, happening), tick) in happenings.iter().zip(ticks) {
+            now += f64::from(*wait);
+            if *tick {
+                // Just before: at one time samples count before the clock does.
+                bench.engine.tick(time(now).shifted(-1), &mut bench.out);
+            }
+            let (series, value) = match happening {
+                Happening::Sample(series, value) => (*series, *value),
+                Happening::Stale(series) => (*series, STALE),
+                Happening::Step(seconds) if steps => {
+                    bench.engine.clock_stepped(seconds * 1_000_000_000);
+                    now += *seconds as f64;
+                    continue;
+                }
+                Happening::Step(_) => continue,
+            };
+            let batch = bench.batch(["a", "b", "c"][series], now, value);
+            bench.engine.apply(&batch, &mut bench.out);
+            assert!(bench.engine.timers.len() <= bench.engine.alerts.len());
+            assert!(bench.engine.alerts.len() <= 3 * 5, "one alert for a rule and a series");
+        }
+        bench.engine.tick(time(now + 10_000.0), &mut bench.out);
+        bench
+    }
+
+    fn check(history: &[Transition], ordered: bool) -> Result<(), TestCaseError> {
+        let (mut state, mut told) = (State::Inactive, false);
+        for pair in history.windows(2) {
+            prop_assert!(!ordered || pair[0].at <= pair[1].at, "{pair:?}");
+        }
+        for one in history {
+            prop_assert_eq!(one.from, state);
+            prop_assert_ne!(one.from, one.to);
+            prop_assert!(!ordered || one.since <= one.at);
+            if one.notify {
+                // A problem is told once, and only what was told recovers.
+                prop_assert_eq!(one.to, if told { State::Inactive } else { State::Firing });
+                told = !told;
+            }
+            prop_assert!(one.to != State::Firing || told, "firing is told");
+            prop_assert!(one.to != State::Inactive || !told, "the end of what was told is told");
+            state = one.to;
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn histories_are_sound(
+            happenings in prop::collection::vec(happening(), 0..80),
+            ticks in prop::collection::vec(any::<bool>(), 80),
+        ) {
+            let bench = run(&happenings, &ticks, true);
+            // A step back of the clock takes times back with it.
+            let ordered = !happenings.iter().any(|(_, h)| matches!(h, Happening::Step(_)));
+            let histories = histories(&bench.out);
+            for history in histories.values() {
+                check(history, ordered)?;
+            }
+            let active = histories.values().filter(|h| h.last().unwrap().to != State::Inactive);
+            prop_assert_eq!(bench.engine.alerts().len(), active.count());
+        }
+
+        #[test]
+        fn ticks_decide_when_it_is_heard_and_not_what_happens(
+            happenings in prop::collection::vec(happening(), 0..80),
+            ticks in prop::collection::vec(any::<bool>(), 80),
+        ) {
+            let one = run(&happenings, &ticks, false);
+            let other = run(&happenings, &[false; 80], false);
+            prop_assert_eq!(histories(&one.out), histories(&other.out));
+        }
+
+        #[test]
+        fn samples_of_one_time_are_judged_alike_in_one_batch_and_in_many(
+            rows in prop::collection::vec((1..60u32, prop::array::uniform3(28..38i32)), 0..40),
+        ) {
+            let (mut whole, mut split) = (Bench::new(RULES), Bench::new(RULES));
+            let mut now = 0.0;
+            for (wait, values) in rows {
+                now += f64::from(wait);
+                let one = |bench: &Bench, n: usize| {
+                    bench.batch(["a", "b", "c"][n], now, f64::from(values[n]))
+                };
+                let mut all = one(&whole, 0);
+                all.samples.extend((1..3).flat_map(|n| one(&whole, n).samples));
+                whole.engine.apply(&all, &mut whole.out);
+                for n in [2, 0, 1] {
+                    let batch = one(&split, n);
+                    split.engine.apply(&batch, &mut split.out);
+                }
+            }
+            prop_assert_eq!(histories(&whole.out), histories(&split.out));
+        }
+    }
 }

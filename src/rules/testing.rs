@@ -1,0 +1,349 @@
+//! Runs rule tests: series written out, virtual time, and what is expected of the alerts.
+//!
+//! ```toml
+//! # gateway.test.toml tests gateway.toml beside it, or what `rules` names.
+//! interval = "10s"                       # from one sample to the next
+//! acts = ["fan-on"]                      # actions that change the world instead of telling people
+//!
+//! [[test]]
+//! name = "a silent gateway alerts"
+//! series = { 'target_up{target="gateway"}' = "1x5 0x10 _x3 stale" }
+//! expect = [
+//!     { at = "65s", alert = "gateway-down", state = "pending" },
+//!     { at = "70s", alert = "gateway-down", state = "firing", labels = { target = "gateway" }, value = 0 },
+//! ]
+//! actions = [{ at = "65s", action = "ops", alert = "gateway-down", state = "firing" }]
+//! ```
+//!
+//! Series are in promtool's notation (see [`notation`]). At each time all samples of that time are
+//! judged first, then timers, then expectations. It is the engine the daemon runs, and nothing
+//! else: no action is done, no file but those named is read.
+
+pub mod notation;
+mod read;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use read::{Case, Expected, ExpectedAction, TestFile};
+use serde::Serialize;
+
+use super::{Alert, Audience, Engine, RuleConfig, State, Transition};
+use crate::config::{Diagnostics, Located, Named, show_duration};
+use crate::sample::{Batch, Catalogue, Sample, SeriesId, Timestamp};
+
+/// What came of a file of tests.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FileReport {
+    /// The file.
+    pub path: PathBuf,
+    /// How many tests passed.
+    pub passed: usize,
+    /// How many did not.
+    pub failed: usize,
+    /// What went otherwise than expected.
+    pub failures: Vec<Failure>,
+}
+
+/// One expectation that was not met.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Failure {
+    /// The line of the expectation.
+    pub line: usize,
+    /// The test's name.
+    pub test: String,
+    /// What was expected.
+    pub expected: String,
+    /// What was found instead.
+    pub found: String,
+    /// What happened to the alerts of the rule up to then, in order.
+    pub history: Vec<String>,
+}
+
+/// As people read it, without the file.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.test)?;
+        writeln!(f, "    expected  {}", self.expected)?;
+        write!(f, "    found     {}", self.found)?;
+        for (i, line) in self.history.iter().enumerate() {
+            write!(f, "\n    {}{line}", if i == 0 { "history   " } else { "          " })?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs the tests of a file.
+///
+/// # Errors
+/// Every mistake in the file, or in the rules it tests.
+pub fn run(path: &Path) -> Result<FileReport, Diagnostics> {
+    let TestFile { rules, cases, acts, diagnostics } = read::read(path)?;
+    let mut report = FileReport { path: path.to_owned(), passed: 0, failed: 0, failures: vec![] };
+    for case in &cases {
+        let failures = Run::new(case, &rules, &acts, &diagnostics).run();
+        if failures.is_empty() {
+            report.passed += 1;
+        } else {
+            report.failed += 1;
+            report.failures.extend(failures);
+        }
+    }
+    Ok(report)
+}
+
+/// The files of tests there are: those given, and of folders all `*.test.toml` in them.
+#[must_use]
+pub fn find(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            found.push(path.clone());
+            continue;
+        }
+        let files = std::fs::read_dir(path).into_iter().flatten().filter_map(Result::ok);
+        let mut tests: Vec<_> = files
+            .map(|entry| entry.path())
+            .filter(|path| path.to_string_lossy().ends_with(".test.toml"))
+            .collect();
+        tests.sort();
+        found.extend(tests);
+    }
+    found
+}
+
+/// One test under way.
+struct Run<'a> {
+    case: &'a Case,
+    acts: &'a [String],
+    diagnostics: &'a Diagnostics,
+    engine: Engine,
+    series: Vec<(String, SeriesId, &'a [Option<f64>])>,
+    /// All that has happened.
+    history: Vec<Transition>,
+    failures: Vec<Failure>,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        case: &'a Case,
+        rules: &[Arc<Named<RuleConfig>>],
+        acts: &'a [String],
+        diagnostics: &'a Diagnostics,
+    ) -> Self {
+        let catalogue = Arc::new(Catalogue::default());
+        let intern = |one: &'a read::Series| {
+            let tags: Vec<_> = one.tags.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+            // Rules know the whole name only, so it may be parted anywhere.
+            let (measurement, field) = one.name.split_once('_').unwrap_or((&one.name, ""));
+            let target = one.tags.get("target").cloned().unwrap_or_default();
+            (target, catalogue.intern(measurement, field, &tags), one.values.as_slice())
+        };
+        let series = case.series.iter().map(intern).collect();
+        let engine = Engine::new(catalogue, rules.to_vec());
+        Self { case, acts, diagnostics, engine, series, history: vec![], failures: vec![] }
+    }
+
+    fn run(mut self) -> Vec<Failure> {
+        let steps = self.series.iter().map(|(.., values)| values.len()).max().unwrap_or(0);
+        let mut expected: Vec<_> = self.case.expect.iter().collect();
+        expected.sort_by_key(|one| one.value.at);
+        let mut expected = expected.into_iter().peekable();
+        for step in 0..steps {
+            let now = Timestamp::default() + self.case.interval * u32::try_from(step).unwrap_or(0);
+            while let Some(next) = expected.next_if(|next| next.value.time() < now) {
+                self.check(next);
+            }
+            // Timers before this time; those at this time wait for the samples.
+            self.tick(now.shifted(-1));
+            for batch in self.batches(step, now) {
+                self.engine.apply(&batch, &mut self.history);
+            }
+        }
+        for last in expected {
+            self.check(last);
+        }
+        self.check_actions();
+        self.failures
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        self.engine.tick(now, &mut self.history);
+    }
+
+    /// What is read at one step, by target.
+    fn batches(&self, step: usize, time: Timestamp) -> Vec<Batch> {
+        let mut batches: BTreeMap<&str, Vec<Sample>> = BTreeMap::new();
+        for (target, series, values) in &self.series {
+            if let Some(Some(value)) = values.get(step) {
+                let sample = Sample { series: *series, value: *value };
+                batches.entry(target).or_default().push(sample);
+            }
+        }
+        let batch = |(target, samples): (&str, _)| Batch { target: target.into(), time, samples };
+        batches.into_iter().map(batch).collect()
+    }
+
+    fn check(&mut self, located: &Located<Expected>) {
+        let expected = &located.value;
+        self.tick(expected.time());
+        let about: Vec<Alert> = self
+            .engine
+            .alerts()
+            .into_iter()
+            .filter(|alert| {
+                alert.rule.name == expected.alert.value.as_str().into()
+                    && expected.labels.iter().all(|(k, v)| alert.labels.get(k) == Some(v))
+            })
+            .collect();
+        if !expected.is_met(&about) {
+            let found = if about.is_empty() {
+                "no alert".to_owned()
+            } else {
+                about.iter().map(show_alert).collect::<Vec<_>>().join("; ")
+            };
+            let history = self.history_of(&expected.alert.value);
+            self.fail(located.place.clone(), expected.to_string(), found, history);
+        }
+    }
+
+    /// What the dispatcher would be given, in order, against what is written, if it is.
+    fn check_actions(&mut self) {
+        let Some(expected) = &self.case.actions else { return };
+        let mut sent = Vec::new();
+        for transition in self.history.iter().filter(|transition| transition.notify) {
+            for action in self.told_of(transition) {
+                sent.push((action, transition.clone()));
+            }
+        }
+        sent.sort_by_key(|(_, transition)| transition.at);
+        let show = |(action, t): &(String, Transition)| {
+            format!("{action} at {} ({} {})", clock(t.at), t.rule.name, t.to)
+        };
+        let mut left: Vec<_> = sent.iter().collect();
+        for one in expected {
+            match left.iter().position(|(action, t)| one.value.is_met(action, t)) {
+                Some(place) => drop(left.remove(place)),
+                None => {
+                    let found = sent.iter().map(show).collect::<Vec<_>>().join("; ");
+                    let found = if found.is_empty() { "nothing sent".into() } else { found };
+                    let history = self.history_of(&one.value.alert.value);
+                    self.fail(one.place.clone(), one.value.to_string(), found, history);
+                    return;
+                }
+            }
+        }
+        if let Some(extra) = left.first() {
+            let (place, found) = (self.case.place.clone(), show(extra));
+            let history = self.history_of(&extra.1.rule.name);
+            self.fail(place, "no action but those listed".into(), found, history);
+        }
+    }
+
+    fn told_of(&self, transition: &Transition) -> Vec<String> {
+        let names = |names: &[Located<String>]| -> Vec<String> {
+            names.iter().map(|name| name.value.clone()).collect()
+        };
+        match transition.rule.value.audience(transition.to) {
+            Audience::Named(all) => names(all),
+            Audience::ThoseWhoTellPeople(all) => {
+                names(all).into_iter().filter(|name| !self.acts.contains(name)).collect()
+            }
+        }
+    }
+
+    fn history_of(&self, rule: &str) -> Vec<String> {
+        let of_rule = self.history.iter().filter(|transition| &*transition.rule.name == rule);
+        of_rule.map(show_transition).collect()
+    }
+
+    fn fail(
+        &mut self,
+        place: crate::config::Place,
+        expected: String,
+        found: String,
+        history: Vec<String>,
+    ) {
+        let (line, _) = self.diagnostics.line_column(&place);
+        let test = self.case.name.clone();
+        self.failures.push(Failure { line, test, expected, found, history });
+    }
+}
+
+impl Expected {
+    fn time(&self) -> Timestamp {
+        Timestamp::default() + self.at.0
+    }
+
+    fn is_met(&self, about: &[Alert]) -> bool {
+        if self.state == State::Inactive {
+            return about.is_empty();
+        }
+        let fits = |alert: &&Alert| {
+            let notice = alert.notice(self.time());
+            alert.state == self.state
+                && self.value.is_none_or(|value| alert.value.is_some_and(|v| close(v, value)))
+                && self.reason.as_ref().is_none_or(|reason| alert.reason.contains(reason))
+                && self.summary.as_ref().is_none_or(|summary| notice.summary == *summary)
+                && self.description.as_ref().is_none_or(|text| notice.description == *text)
+        };
+        let fitting = about.iter().filter(fits).count();
+        self.count.map_or(fitting > 0, |count| fitting == count as usize)
+    }
+}
+
+/// As promtool compares: written decimals are not exact.
+fn close(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-6 * a.abs().max(b.abs())
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} at {}", self.alert.value, self.state, show_duration(self.at.0))?;
+        self.labels.iter().try_for_each(|(name, value)| write!(f, ", {name}={value:?}"))?;
+        self.count.iter().try_for_each(|count| write!(f, ", {count} of them"))?;
+        self.value.iter().try_for_each(|value| write!(f, ", value {value}"))?;
+        self.reason.iter().try_for_each(|text| write!(f, ", a reason with {text:?}"))?;
+        self.summary.iter().try_for_each(|text| write!(f, ", summary {text:?}"))?;
+        self.description.iter().try_for_each(|text| write!(f, ", description {text:?}"))
+    }
+}
+
+impl ExpectedAction {
+    fn is_met(&self, action: &str, transition: &Transition) -> bool {
+        self.action == action
+            && self.alert.value == *transition.rule.name
+            && self.state == transition.to
+            && self.at.is_none_or(|at| Timestamp::default() + at.0 == transition.at)
+            && self.labels.iter().all(|(k, v)| transition.labels.get(k) == Some(v))
+    }
+}
+
+impl fmt::Display for ExpectedAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} told that {} is {}", self.action, self.alert.value, self.state)?;
+        self.at.iter().try_for_each(|at| write!(f, " at {}", show_duration(at.0)))?;
+        self.labels.iter().try_for_each(|(name, value)| write!(f, ", {name}={value:?}"))
+    }
+}
+
+fn show_alert(alert: &Alert) -> String {
+    let labels: Vec<_> = alert.labels.iter().map(|(k, v)| format!("{k}={v:?}")).collect();
+    let value = alert.value.map_or_else(String::new, |value| format!(", value {value}"));
+    format!("{} {{{}}}{value}, {}", alert.state, labels.join(","), alert.reason)
+}
+
+fn show_transition(one: &Transition) -> String {
+    let labels: Vec<_> = one.labels.iter().map(|(k, v)| format!("{k}={v:?}")).collect();
+    let told = if one.notify { ", told" } else { "" };
+    format!("{} {} {{{}}}: {}{told}", clock(one.at), one.to, labels.join(","), one.reason)
+}
+
+/// Time since the start of the test.
+fn clock(at: Timestamp) -> String {
+    show_duration(at.since(Timestamp::default()))
+}

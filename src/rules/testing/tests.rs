@@ -1,0 +1,95 @@
+use super::*;
+
+/// Writes rules and tests into a folder and runs them.
+fn run_in(folder: &Path, rules: &str, tests: &str) -> Result<FileReport, String> {
+    std::fs::write(folder.join("r.toml"), rules).unwrap();
+    std::fs::write(folder.join("r.test.toml"), tests).unwrap();
+    run(&folder.join("r.test.toml")).map_err(|diagnostics| diagnostics.to_string())
+}
+
+const RULES: &str = r#"
+[rule.gateway-down]
+when = 'target_up{target="gateway"} == 0'
+for = "5s"
+summary = "{{ labels.target }} does not answer"
+actions = ["ops", "fan-on"]
+"#;
+
+const SERIES: &str = r#"
+acts = ["fan-on"]
+interval = "10s"
+[[test]]
+name = "a silent gateway alerts"
+series = { 'target_up{target="gateway"}' = "1x2 0x2 1 stale" }
+"#;
+
+#[test]
+fn a_file_whose_expectations_are_met_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let tests = format!(
+        "{SERIES}{}",
+        r#"
+expect = [
+    { at = "0s", alert = "gateway-down", state = "inactive" },
+    { at = "30s", alert = "gateway-down", state = "pending", count = 1 },
+    { at = "34s", alert = "gateway-down", state = "pending", value = 0 },
+    { at = "35s", alert = "gateway-down", state = "firing", labels = { target = "gateway" },
+      reason = "held for 5s at 0", summary = "gateway does not answer" },
+    { at = "5m", alert = "gateway-down", state = "inactive" },
+]
+actions = [
+    { at = "35s", action = "ops", alert = "gateway-down", state = "firing" },
+    { at = "35s", action = "fan-on", alert = "gateway-down", state = "firing" },
+    { action = "ops", alert = "gateway-down", state = "inactive", labels = { target = "gateway" } },
+]
+"#
+    );
+    let report = run_in(folder.path(), RULES, &tests).unwrap();
+    assert_eq!((report.passed, report.failed), (1, 0), "{:?}", report.failures);
+}
+
+#[test]
+fn what_is_not_met_is_shown_with_its_line_and_what_happened() {
+    let folder = tempfile::tempdir().unwrap();
+    let tests = format!(
+        "{SERIES}{}",
+        "expect = [\n  { at = '31s', alert = 'gateway-down', state = 'firing' },\n]\n\
+         actions = [{ action = 'ops', alert = 'gateway-down', state = 'firing' }]\n"
+    );
+    let report = run_in(folder.path(), RULES, &tests).unwrap();
+    assert_eq!((report.passed, report.failed), (0, 1));
+    let [state, action] = &report.failures[..] else { panic!("{:?}", report.failures) };
+    assert_eq!(state.line, 8);
+    assert_eq!(
+        state.to_string(),
+        "a silent gateway alerts\n    \
+         expected  gateway-down firing at 31s\n    \
+         found     pending {target=\"gateway\"}, value 0, 0 == 0\n    \
+         history   30s pending {target=\"gateway\"}: 0 == 0"
+    );
+    assert_eq!(action.expected, "no action but those listed");
+    assert_eq!(action.found, "fan-on at 35s (gateway-down firing)");
+}
+
+#[test]
+fn mistakes_in_the_file_are_shown_where_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    for (line, message) in [
+        (
+            "expect = [{ at = '1s', alert = 'gateway-up', state = 'firing' }]",
+            "did you mean `gateway-down`?",
+        ),
+        ("expect = [{ at = '1s', alert = 'gateway-down', state = 'fire' }]", "7:"),
+        ("expect = [{ alert = 'gateway-down', state = 'firing' }]", "lacks the key `at`"),
+        ("[[test]]\nname = 'x'\nseries = { 'a b' = '1' }", "9:20: `a b` is not a series"),
+        ("[[test]]\nname = 'x'\nseries = { 'a_b{c!=\"d\"}' = '1' }", "its labels need `=`"),
+        ("[[test]]\nname = 'x'\nseries = { a_b = '1y' }", "9:18: `1y` is not a value"),
+        ("expectt = []", "unknown key `expectt`"),
+    ] {
+        let tests = format!("{SERIES}{line}\n");
+        let found = run_in(folder.path(), RULES, &tests).expect_err(line);
+        assert!(found.contains(message), "{line}\n{found}");
+    }
+    let found = run_in(folder.path(), "[rule.r]\nabove = 1\n", SERIES).unwrap_err();
+    assert!(found.contains("r.toml:1:1: [rule.r] needs `metric`"), "{found}");
+}
