@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{BUILT_IN, Config, Diagnostics, Loader};
+use crate::config::{Config, Diagnostics, Loader};
 
 /// A bad configuration (EX_CONFIG of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
@@ -68,7 +68,7 @@ fn load(path: Option<&Path>) -> Result<Config, Diagnostics> {
     match path {
         Some(path) => loader.load(path),
         None if default.exists() => loader.load(default),
-        None => loader.load_text(Path::new("the built-in configuration"), BUILT_IN),
+        None => loader.load_built_in().map(|(config, _)| config),
     }
 }
 

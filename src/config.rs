@@ -3,6 +3,7 @@
 //! Each component declares its own table (see [`config!`](crate::config!)); this module puts them
 //! together, follows `include` and `rules`, and checks what one table says about another.
 
+mod built_in;
 pub mod diagnostic;
 mod load;
 pub mod read;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use diagnostic::{Diagnostics, FileId, Place};
-pub use load::{BUILT_IN, Loader};
+pub use load::Loader;
 pub use read::Located;
 pub use schema::schema;
 pub use types::{ByteSize, Glob, HostPort, Regex, Secret, parse_duration, show_duration};

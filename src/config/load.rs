@@ -13,6 +13,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::built_in;
 use super::diagnostic::{Diagnostics, FileId, Place};
 use super::read::{Context, Table};
 use super::types::read_bounded;
@@ -21,9 +22,6 @@ use crate::actions::ActionConfig;
 use crate::pollers::KindConfig;
 use crate::rules::RuleConfig;
 use crate::sinks::SinkConfig;
-
-/// What runs where there is no configuration file.
-pub const BUILT_IN: &str = include_str!("built_in.toml");
 
 /// Reads configurations. Everything it takes from the world besides the files is a field.
 pub struct Loader<'a> {
@@ -56,6 +54,17 @@ impl Loader<'_> {
     pub fn load_with_warnings(&self, path: &Path) -> Result<(Config, Diagnostics), Diagnostics> {
         let mut draft = Draft::new(self.env);
         draft.first_file(path, FileKind::Config);
+        draft.finish()
+    }
+
+    /// The configuration of a host without a configuration file, as [`Loader::load_with_warnings`].
+    ///
+    /// # Errors
+    /// What this host has around it made it a wrong one; which would be a defect.
+    pub fn load_built_in(&self) -> Result<(Config, Diagnostics), Diagnostics> {
+        let mut draft = Draft::new(self.env);
+        let path = Path::new(built_in::NAME);
+        draft.file(path, built_in::of_this_host(), FileKind::Config, &mut Vec::new());
         draft.finish()
     }
 
