@@ -3,10 +3,12 @@
 //! Exit codes: 0 done, 1 failed, 2 usage, 78 bad configuration.
 
 mod alerts;
+mod check;
 mod log;
 mod notify;
 mod probe;
 mod run;
+mod schema;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -39,6 +41,10 @@ pub struct Cli {
 enum Command {
     /// Run the daemon (the default)
     Run,
+    /// Check the configuration: 0, or 78 with every mistake
+    Check(check::Args),
+    /// Print the JSON Schema of the configuration, for editors
+    Schema,
     /// Poll one target once and print what it says
     Probe(probe::Args),
     /// Print the alerts of a running daemon
@@ -54,6 +60,8 @@ pub fn main() -> ExitCode {
     let Cli { config, log, command } = cli;
     match command.unwrap_or(Command::Run) {
         Command::Run => run::run(config.as_deref(), &log),
+        Command::Check(args) => check::run(config.as_deref(), &args),
+        Command::Schema => schema::run(),
         Command::Probe(args) => probe::run(config.as_deref(), &args),
         Command::Alerts(args) => alerts::run(config.as_deref(), &args),
         Command::Notify(args) => notify::run(args, &log),
@@ -62,13 +70,18 @@ pub fn main() -> ExitCode {
 
 /// Reads the configuration that was named, or the one there is.
 fn load(path: Option<&Path>) -> Result<Config, Diagnostics> {
+    load_with_warnings(path).map(|(config, _)| config)
+}
+
+/// As [`load`], and what works but is hardly meant.
+fn load_with_warnings(path: Option<&Path>) -> Result<(Config, Diagnostics), Diagnostics> {
     let env = |name: &str| std::env::var(name).ok();
     let loader = Loader { env: &env };
     let default = Path::new(DEFAULT_CONFIG);
     match path {
-        Some(path) => loader.load(path),
-        None if default.exists() => loader.load(default),
-        None => loader.load_built_in().map(|(config, _)| config),
+        Some(path) => loader.load_with_warnings(path),
+        None if default.exists() => loader.load_with_warnings(default),
+        None => loader.load_built_in(),
     }
 }
 
