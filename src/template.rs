@@ -181,20 +181,21 @@ fn bytes(value: Option<f64>) -> Option<String> {
     })
 }
 
-/// `{{ value | duration }}`: 5400 seconds are 1h30m.
+/// `{{ value | duration }}`: 5400 seconds are 1h30m, 1.84 are 1.8s, 0.03 are 30ms.
 fn duration(value: Option<f64>) -> Option<String> {
     value.map(|value| {
         let sign = if value < 0.0 { "-" } else { "" };
-        // Fractions matter below a minute only.
-        let seconds = if value.abs() < 60.0 { value.abs() } else { value.abs().round() };
-        let shown = Duration::try_from_secs_f64(seconds)
-            .map_or_else(|_| format!("{seconds}s"), |d| show_duration(whole_millis(d)));
+        let size = value.abs();
+        let shown = if size < 1.0 {
+            format!("{}ms", (size * 1e4).round() / 10.0)
+        } else if size < 60.0 {
+            format!("{}s", (size * 10.0).round() / 10.0)
+        } else {
+            Duration::try_from_secs_f64(size.round())
+                .map_or_else(|_| format!("{size}s"), show_duration)
+        };
         format!("{sign}{shown}")
     })
-}
-
-fn whole_millis(duration: Duration) -> Duration {
-    Duration::new(duration.as_secs(), duration.subsec_millis() * 1_000_000)
 }
 
 /// The error without the template's internal name.

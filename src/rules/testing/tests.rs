@@ -93,3 +93,32 @@ fn mistakes_in_the_file_are_shown_where_they_are() {
     let found = run_in(folder.path(), "[rule.r]\nabove = 1\n", SERIES).unwrap_err();
     assert!(found.contains("r.toml:1:1: [rule.r] needs `metric`"), "{found}");
 }
+
+#[test]
+fn every_shipped_rule_is_tested_and_passes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
+    let tests = find(std::slice::from_ref(&folder));
+    let (mut files, mut failed) = (0, Vec::new());
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.to_string_lossy().into_owned();
+        if name.ends_with(".test.toml") || !name.ends_with(".toml") {
+            continue;
+        }
+        files += 1;
+        let test = PathBuf::from(name.replace(".toml", ".test.toml"));
+        assert!(tests.contains(&test), "{name} has no tests");
+        let report = run(&test).unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
+        failed.extend(report.failures.iter().map(ToString::to_string));
+        let written = std::fs::read_to_string(&test).unwrap();
+        let loader = crate::config::Loader { env: &|_| None };
+        for rule in loader.load_rules(&path).unwrap() {
+            let fires = written.lines().any(|line| {
+                line.contains(&format!("\"{}\"", rule.name)) && line.contains("\"firing\"")
+            });
+            assert!(fires, "no test of {} makes it fire", rule.name);
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    assert!(files >= 8, "the library is there");
+}
