@@ -6,6 +6,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::push_tight;
+
 /// A series, interned. Ids are dense, start at 0 and are never used again for another series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesId(pub(crate) u32);
@@ -156,8 +158,8 @@ impl Catalogue {
         if let Some((_, id)) = fields.iter().find(|(known, _)| *known == field) {
             return *id;
         }
-        fields.push((field, next));
-        inner.series.push((row, field));
+        push_tight(fields, (field, next));
+        push_tight(&mut inner.series, (row, field));
         next
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustc_hash::{FxHashMap, FxHasher};
 use tokio::time::Instant;
 
-use super::{Batch, Catalogue, Clock, Row, STALE, Sample, SeriesId, Timestamp};
+use super::{Batch, Catalogue, Clock, Row, STALE, Sample, SeriesId, Timestamp, push_tight};
 
 /// The tags every series of a target carries.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +53,8 @@ pub struct Readings {
     /// The first generation of the poll under way.
     poll_started: u32,
     samples: Vec<Sample>,
+    /// How many samples the last batch had: the next takes as much room, but not before it begins.
+    room: usize,
     done: Vec<Batch>,
     stale_after: Option<Duration>,
     expiries: FxHashMap<SeriesId, Expiry>,
@@ -109,6 +111,7 @@ impl Readings {
             generation: 1,
             poll_started: 1,
             samples: Vec::new(),
+            room: 0,
             done: Vec::new(),
             stale_after: None,
             expiries: FxHashMap::default(),
@@ -198,6 +201,9 @@ impl Readings {
         if twice && let Some(sample) = self.samples.iter_mut().rfind(|s| s.series == series) {
             sample.value = value;
         } else {
+            if self.samples.is_empty() {
+                self.samples.reserve_exact(self.room);
+            }
             self.samples.push(Sample { series, value });
         }
         if let Some(after) = self.stale_after {
@@ -229,7 +235,7 @@ impl Readings {
                 u32::try_from(self.field_names.len() - 1).expect("fields are bounded by series")
             });
             let series = self.catalogue.series_of(local.id, self.catalogue.field(field));
-            local.fields.push(LocalField { name, series, written: 0 });
+            push_tight(&mut local.fields, LocalField { name, series, written: 0 });
             local.fields.len() - 1
         };
         let next = if position + 1 == local.fields.len() { 0 } else { position + 1 };
@@ -253,8 +259,8 @@ impl Readings {
         if self.samples.is_empty() {
             return;
         }
-        let room = self.samples.len();
-        let samples = std::mem::replace(&mut self.samples, Vec::with_capacity(room));
+        self.room = self.samples.len();
+        let samples = std::mem::take(&mut self.samples);
         self.done.push(Batch { target: self.tags.target.clone(), time, samples });
     }
 
