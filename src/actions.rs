@@ -161,6 +161,7 @@ macro_rules! kinds {
 kinds! {
     webhook Webhook,
     exec Exec,
+    snmp Snmp,
     desktop Desktop,
     mqtt Mqtt,
     serial Serial,
