@@ -6,6 +6,7 @@
 //! the queue, so that a failing or hanging action delays no other.
 
 mod dispatcher;
+mod line;
 mod queue;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -15,7 +16,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use dispatcher::{ActionStatus, Actions, LastTry};
+pub use dispatcher::{ActionStatus, Actions};
+pub use line::LastTry;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 

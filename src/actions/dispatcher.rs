@@ -7,21 +7,21 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use serde::Serialize;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::queue::{Ended, Next, Pending, Queue, Untried};
+use super::line::{HealthState, LastTry, LineState};
+use super::queue::{Ended, Next, Pending};
 use super::{Action, ActionConfig, Kind, Notice, Rejected, Visitor};
 use crate::config::{Named, show_duration};
-use crate::metrics::{Counter, Gauge, Metrics};
+use crate::metrics::Metrics;
 use crate::pollers::Shared;
 
 /// The longest a receiver may ask us to wait: one that asks for a year is not obeyed.
@@ -50,21 +50,6 @@ pub struct ActionStatus {
     pub running: usize,
     /// The last try that ended.
     pub last: Option<LastTry>,
-}
-
-/// What came of a try.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct LastTry {
-    /// When it ended, RFC 3339.
-    pub at: String,
-    /// Of which rule.
-    pub rule: Arc<str>,
-    /// Of which alert.
-    pub fingerprint: String,
-    /// Whether it worked.
-    pub ok: bool,
-    /// What came of it, or why it did not work.
-    pub outcome: String,
 }
 
 impl Actions {
@@ -211,130 +196,6 @@ impl Visitor for Start<'_> {
         };
         let (retired, closing) = (self.line.retired.clone(), self.actions.closing.clone());
         self.actions.tasks.spawn(runner.run(retired, closing));
-    }
-}
-
-/// What an action has, whichever its configuration: what waits, and how it is doing.
-#[derive(Debug)]
-struct LineState {
-    name: Arc<str>,
-    queue: Mutex<Queue>,
-    /// Something was pushed, or ended under an older configuration.
-    wake: Notify,
-    /// It is gone from the configuration: nothing is tried again.
-    removed: CancellationToken,
-    health: Mutex<Health>,
-    meters: Meters,
-}
-
-#[derive(Debug, Default)]
-struct Health {
-    state: HealthState,
-    dropping: bool,
-    last: Option<LastTry>,
-}
-
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum HealthState {
-    #[default]
-    Working,
-    Failing,
-    GivingUp,
-}
-
-impl LineState {
-    fn new(name: Arc<str>, metrics: &Metrics) -> Self {
-        let meters = Meters::new(&name, metrics);
-        Self {
-            queue: Mutex::new(Queue::new(meters.untried.clone())),
-            name,
-            wake: Notify::new(),
-            removed: CancellationToken::new(),
-            health: Mutex::default(),
-            meters,
-        }
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn health(&self) -> MutexGuard<'_, Health> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, notice: Arc<Notice>, implied: bool) {
-        let mut queue = self.queue();
-        let before = self.meters.untried.dropped.get();
-        queue.push(notice, implied);
-        self.meters.depth.set(queue.waiting() as f64);
-        let (dropped, waiting) = (self.meters.untried.dropped.get() > before, queue.waiting());
-        drop(queue);
-        let was_dropping = std::mem::replace(&mut self.health().dropping, dropped);
-        if dropped && !was_dropping {
-            warn!(action = %self.name, waiting, "the queue is full; dropping what is missed least");
-        }
-        self.wake.notify_one();
-    }
-
-    fn next(&self, concurrency: usize, tells_people: bool) -> Next {
-        let mut queue = self.queue();
-        let next = queue.next(Instant::now(), concurrency, tells_people);
-        self.meters.depth.set(queue.waiting() as f64);
-        self.meters.running.set(queue.running() as f64);
-        next
-    }
-
-    fn is_idle(&self) -> bool {
-        let queue = self.queue();
-        queue.waiting() == 0 && queue.running() == 0
-    }
-}
-
-/// The numbers of one action.
-#[derive(Debug)]
-struct Meters {
-    ok: Counter,
-    failed: Counter,
-    gave_up: Counter,
-    untried: Untried,
-    retries: Counter,
-    depth: Gauge,
-    running: Gauge,
-    seconds: Gauge,
-}
-
-impl Meters {
-    fn new(name: &str, metrics: &Metrics) -> Self {
-        let result = |result| {
-            let labels = [("action", name), ("result", result)];
-            let help = "Notices delivered (ok), tries to be repeated (failed), notices given up \
-                        on, and notices not tried: superseded, withheld or dropped.";
-            metrics.counter("watchpost_action_results_total", help, &labels)
-        };
-        let labels = [("action", name)];
-        Self {
-            ok: result("ok"),
-            failed: result("failed"),
-            gave_up: result("gave_up"),
-            untried: Untried {
-                superseded: result("superseded"),
-                withheld: result("withheld"),
-                dropped: result("dropped"),
-            },
-            retries: metrics.counter(
-                "watchpost_action_retries_total",
-                "Tries after the first of a notice.",
-                &labels,
-            ),
-            depth: metrics.gauge("watchpost_action_waiting", "Notices that wait.", &labels),
-            running: metrics.gauge("watchpost_action_running", "Notices under way.", &labels),
-            seconds: metrics.gauge(
-                "watchpost_action_last_seconds",
-                "How long the last try took.",
-                &labels,
-            ),
-        }
     }
 }
 

@@ -359,6 +359,19 @@ async fn inside_a_desktop_session() {
         shown().lines().filter(|line| line.starts_with("\tid: ")).map(str::to_owned).collect();
     assert_eq!(ids.len(), 2, "{}", shown());
     assert_eq!(ids[0], ids[1], "the end takes the place of the beginning");
+
+    let mut other = Notice::clone(&notice("b", State::Firing));
+    other.severity = Severity::Warning;
+    let stream = format!("event: alert\ndata: {}\n\n", serde_json::to_string(&other).unwrap());
+    let app = Router::new().route("/api/events", axum::routing::get(async move || stream));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_watchpost"));
+    let command_runs = Server::start(command.args(["notify", "--url", &url]));
+    until("the command shows it, too", || shown().contains("'gateway-down: warning'")).await;
+    drop(command_runs);
     dunst.kill().unwrap();
     dunst.wait().unwrap();
 }
