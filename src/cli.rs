@@ -4,6 +4,7 @@
 
 mod alerts;
 mod check;
+mod generate;
 mod log;
 mod notify;
 mod probe;
@@ -13,7 +14,7 @@ mod schema;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, Diagnostics, Loader};
 
@@ -51,6 +52,9 @@ enum Command {
     Alerts(alerts::Args),
     /// Show a daemon's alerts on this desktop
     Notify(notify::Args),
+    /// Generate shell completions and manual pages, for packages
+    #[command(hide = true, subcommand)]
+    Generate(generate::Generate),
 }
 
 /// Parses the arguments, does what they say and returns the exit code.
@@ -65,6 +69,12 @@ pub fn main() -> ExitCode {
         Command::Probe(args) => probe::run(config.as_deref(), &args),
         Command::Alerts(args) => alerts::run(config.as_deref(), &args),
         Command::Notify(args) => notify::run(args, &log),
+        Command::Generate(what) => {
+            match generate::run(&what, Cli::command(), &mut std::io::stdout().lock()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => failed(&error),
+            }
+        }
     }
 }
 
