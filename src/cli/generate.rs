@@ -9,7 +9,7 @@ use clap_complete::Shell;
 
 /// What can be generated.
 #[derive(Debug, Clone, Subcommand)]
-pub enum Generate {
+pub(super) enum Generate {
     /// Completions for a shell, to standard output.
     Completions {
         /// Which shell.
@@ -26,7 +26,11 @@ pub enum Generate {
 ///
 /// # Errors
 /// What the operating system says of the output.
-pub fn run(what: &Generate, mut command: Command, out: &mut impl io::Write) -> io::Result<()> {
+pub(super) fn run(
+    what: &Generate,
+    mut command: Command,
+    out: &mut impl io::Write,
+) -> io::Result<()> {
     let name = command.get_name().to_owned();
     match what {
         Generate::Completions { shell } => {
