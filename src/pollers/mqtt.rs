@@ -13,6 +13,7 @@ use std::time::Duration;
 pub use connection::Link;
 pub use messages::Messages;
 use serde_json::Value as Json;
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use self::connection::{Connection, News};
@@ -29,6 +30,14 @@ use crate::wire::topic::{Filter, LevelText, check_topic};
 /// Messages taken in one poll before what they say is handed on: enough to spread its cost, few
 /// enough that at full speed nothing waits longer than a millisecond.
 const POLL_MESSAGES_MAX: usize = 256;
+
+/// A connection lost sooner than this after it was made has broken young: a message too large that
+/// the broker retains, or another client with the same id.
+const YOUNG: Duration = Duration::from_secs(10);
+
+/// After one that has broken young, a connection must hold for this long before it counts as a
+/// success, so that the supervisor's backoff grows and `target_up` does not flap.
+const HOLD: Duration = Duration::from_secs(3);
 
 /// Bounds of a packet: below the least, not even a sensor's message fits; the most is MQTT's own
 /// (3.1.1 section 2.2.3).
@@ -304,6 +313,7 @@ impl Kind for Config {
             config: self.clone(),
             shared: shared.clone(),
             connection: None,
+            broke_young: false,
         }
     }
 }
@@ -317,6 +327,8 @@ pub struct MqttPoller {
     shared: Arc<Shared>,
     messages: Messages,
     connection: Option<Connection>,
+    /// Whether the last connection did.
+    broke_young: bool,
 }
 
 impl Poller for MqttPoller {
@@ -326,27 +338,40 @@ impl Poller for MqttPoller {
             closed => closed.insert(Connection::start(&self.config, &self.name, self.timeout)?),
         };
         let mut taken = 0;
-        let mut news = connection.news.recv().await;
-        while let Some(one) = news {
-            let burst = match one {
-                News::Burst(burst) => burst,
+        loop {
+            let hold = connection.made.filter(|_| self.broke_young).map(|made| made + HOLD);
+            let news = match hold {
+                None => connection.news.recv().await,
+                Some(end) => match timeout_at(end, connection.news.recv()).await {
+                    Ok(news) => news,
+                    Err(_) => {
+                        self.broke_young = false;
+                        return Ok(());
+                    }
+                },
+            };
+            match news {
                 // The broker is there, whether or not there is anything to hear.
-                News::Connected => {
+                Some(News::Connected) => {
+                    connection.made = Some(Instant::now());
                     self.shared.brokers.insert(&self.name, connection.link());
-                    return Ok(());
                 }
-            };
-            burst.messages.iter().for_each(|message| self.messages.take(message, out));
-            taken += burst.messages.len();
-            news = match taken < POLL_MESSAGES_MAX {
-                true => connection.news.try_recv().ok(),
-                false => None,
-            };
-            if news.is_none() {
-                self.messages.write_rejects(connection.take_dropped(), out);
+                Some(News::Burst(burst)) => {
+                    taken += self.messages.take_all(&burst.messages, out);
+                    while taken < POLL_MESSAGES_MAX
+                        && let Ok(News::Burst(burst)) = connection.news.try_recv()
+                    {
+                        taken += self.messages.take_all(&burst.messages, out);
+                    }
+                    self.messages.write_rejects(connection.take_dropped(), out);
+                }
+                None => break,
+            }
+            if !self.broke_young || taken >= POLL_MESSAGES_MAX {
                 return Ok(());
             }
         }
+        self.broke_young = connection.made.is_some_and(|made| made.elapsed() < YOUNG);
         let error = connection.failure(&self.config.broker).await;
         self.connection = None;
         Err(error)

@@ -58,6 +58,9 @@ pub struct Readings {
     done: Vec<Batch>,
     stale_after: Option<Duration>,
     expiries: FxHashMap<SeriesId, Expiry>,
+    /// No series runs out before this. It may be too early, since series are renewed without
+    /// looking for the next; [`Readings::expire`] sets it right.
+    no_expiry_before: Option<Instant>,
     rejected: u64,
 }
 
@@ -115,6 +118,7 @@ impl Readings {
             done: Vec::new(),
             stale_after: None,
             expiries: FxHashMap::default(),
+            no_expiry_before: None,
             rejected: 0,
         }
     }
@@ -210,6 +214,7 @@ impl Readings {
             let field = u32::try_from(position).expect("fields are bounded by series");
             let at = Instant::now() + after;
             self.expiries.insert(series, Expiry { at, row: row.0, field });
+            self.no_expiry_before = Some(self.no_expiry_before.map_or(at, |next| next.min(at)));
         }
     }
 
@@ -293,15 +298,19 @@ impl Readings {
         }
     }
 
-    /// When the first of the series with a [`Readings::stale_after`] runs out.
+    /// When to call [`Readings::expire`] next: no series with a [`Readings::stale_after`] runs out
+    /// before.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Instant> {
-        self.expiries.values().map(|e| e.at).min()
+        self.no_expiry_before
     }
 
     /// Writes the stale mark for the series that have run out by now.
     pub fn expire(&mut self) {
         let now = Instant::now();
+        if self.no_expiry_before.is_none_or(|next| now < next) {
+            return;
+        }
         let Self { expiries, rows, samples, .. } = self;
         expiries.retain(|series, expiry| {
             let over = expiry.at <= now;
@@ -311,6 +320,7 @@ impl Readings {
             }
             !over
         });
+        self.no_expiry_before = expiries.values().map(|expiry| expiry.at).min();
     }
 
     /// The time batches are stamped with.

@@ -280,6 +280,19 @@ async fn a_message_too_large_ends_the_connection_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_connection_that_breaks_young_time_and_again_does_not_flap() {
+    let Some(broker) = Broker::start().await else { return };
+    broker.publish("n/a", &"1".repeat(20_000), &["-r"]);
+    let table = broker.table(&format!("max_packet_size = '10kB'\n{NUMBERS}"));
+    let mut driven = driven(&table, &shared());
+    assert_eq!(driven.until_down().await.reason, Reason::Malformed);
+    for _ in 0..2 {
+        let (outcome, _) = driven.poll().await;
+        assert_eq!(outcome.unwrap_err().reason, Reason::Malformed);
+    }
+}
+
+#[tokio::test]
 async fn a_series_not_heard_of_goes_stale() {
     let Some(broker) = Broker::start().await else { return };
     let keys = format!(

@@ -14,7 +14,7 @@ use rumqttc::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Broker, Config, Will};
 use crate::actions::Rejected;
@@ -95,6 +95,8 @@ impl Link {
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) news: mpsc::Receiver<News>,
+    /// Since when it is made, as its owner noted.
+    pub(super) made: Option<Instant>,
     link: Arc<Link>,
     dropped: Arc<AtomicU64>,
     /// The one task; ends with what went wrong.
@@ -143,7 +145,7 @@ impl Connection {
             dropped: dropped.clone(),
         };
         task.spawn(mover.run(event_loop));
-        Ok(Self { news, link: Arc::new(Link { client }), dropped, task })
+        Ok(Self { news, made: None, link: Arc::new(Link { client }), dropped, task })
     }
 
     pub(super) fn link(&self) -> &Arc<Link> {

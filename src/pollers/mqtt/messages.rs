@@ -58,6 +58,12 @@ impl Messages {
         }
     }
 
+    /// Writes the readings of messages, and returns how many they were.
+    pub(super) fn take_all(&mut self, messages: &[Publish], out: &mut Readings) -> usize {
+        messages.iter().for_each(|message| self.take(message, out));
+        messages.len()
+    }
+
     /// Writes the readings of a message as a batch of their own.
     pub fn take(&mut self, message: &Publish, out: &mut Readings) {
         if message.retain && !self.accept_retained {
@@ -146,5 +152,73 @@ impl TopicPlan {
             stale_after: topic.subscription.stale_after,
             rejects: Rejects::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use rumqttc::QoS;
+
+    use super::*;
+    use crate::config::Loader;
+    use crate::pollers::KindConfig;
+    use crate::sample::{Catalogue, Clock, TargetTags, Timestamp, Written};
+
+    fn made(topic: &str) -> (Messages, Readings) {
+        let text = format!("[mqtt.x]\nurl = 'mqtt://x'\n[[mqtt.x.topic]]\n{topic}");
+        let loader = Loader { env: &|_| None };
+        let config = loader.load_text(Path::new("test.toml"), &text).unwrap();
+        let KindConfig::Mqtt(kind) = &config.targets[0].kind else { panic!("an mqtt target") };
+        let clock = Arc::new(Clock::starting_at(Timestamp::from_secs(1)));
+        let tags = TargetTags { target: "x".into(), tags: Vec::new() };
+        let out = Readings::new(Arc::new(Catalogue::default()), clock, tags);
+        (Messages::new(&kind.broker), out)
+    }
+
+    #[test]
+    fn topics_that_never_end_cost_no_memory_without_end() {
+        let (mut messages, mut out) = made("filter = '#'\nformat = 'number'");
+        for n in 0..ROUTES_MAX + 10 {
+            messages.take(&Publish::new(format!("t/{n}"), QoS::AtMostOnce, "1"), &mut out);
+        }
+        assert_eq!(messages.routes.len(), 10);
+        let long = "x".repeat(ROUTE_BYTES_MAX + 1);
+        messages.take(&Publish::new(long, QoS::AtMostOnce, "1"), &mut out);
+        assert_eq!(messages.routes.len(), 10);
+        assert_eq!(out.finish(Written::News).len(), ROUTES_MAX + 11);
+    }
+
+    #[test]
+    fn labels_out_of_topics_and_payloads_are_bounded() {
+        let (mut messages, mut out) = made(
+            "filter = '+/#'\nformat = 'json'\nfields = { v = '/v' }\n\
+             tags = { a = '{0}', b = { at = '/b' } }",
+        );
+        let long = "x".repeat(60_000);
+        let fine = Publish::new(long.clone(), QoS::AtMostOnce, r#"{"v":1}"#);
+        messages.take(&fine, &mut out);
+        let payload = format!(r#"{{"v":1,"b":"{}"}}"#, "y".repeat(100_000));
+        messages.take(&Publish::new("a", QoS::AtMostOnce, payload), &mut out);
+        assert_eq!(out.rejected(), 2);
+        assert_eq!(out.series_len(), 0);
+        assert!(out.finish(Written::News).is_empty());
+    }
+
+    #[test]
+    fn a_message_is_a_batch_and_overlapping_filters_share_it() {
+        let (mut messages, mut out) = made(
+            "filter = 'a/+'\nformat = 'number'\n\
+             [[mqtt.x.topic]]\nfilter = '#'\nformat = 'number'\nfield = 'other'",
+        );
+        for payload in ["1", "2"] {
+            messages.take(&Publish::new("a/b", QoS::AtMostOnce, payload), &mut out);
+        }
+        messages.take(&Publish::new("c", QoS::AtMostOnce, "3"), &mut out);
+        let sizes: Vec<_> =
+            out.finish(Written::News).iter().map(|batch| batch.samples.len()).collect();
+        assert_eq!(sizes, [2, 2, 1]);
     }
 }
