@@ -387,3 +387,31 @@ async fn a_lost_answer_is_asked_for_again() {
     let read = table_of(&agent).good().await;
     assert_eq!(read[r#"if_octets{name="a"}"#], 10.0);
 }
+
+#[test]
+fn mistakes_are_told_with_what_to_do_about_them() {
+    let of = |table: &str| crate::support::mistakes(&format!("[snmp.a]\nhost = \"h\"\n{table}"));
+    for (table, message) in [
+        ("profiles = [\"system\"]", "version 2c needs the key `community`"),
+        ("version = \"2\"\ncommunity = \"c\"", "`2` is not one of 1, 2c, 3"),
+        ("community = \"c\"", "[snmp.a] reads nothing: give it `profiles`, `get` or `table`"),
+        ("community = \"c\"\nprofiles = [\"interface\"]", "did you mean `interfaces`?"),
+        ("community = \"c\"\nprofiles = [\"./nowhere.toml\"]", "cannot read the profile"),
+        ("community = \"c\"\nget = { x = \"1.3.x\" }", "`1.3.x` is not an OID"),
+        ("community = \"c\"\nuser = \"u\"", "`user` is for version 3; this is version 2c"),
+        ("version = \"3\"", "version 3 needs the key `user`"),
+        ("version = \"3\"\nuser = \"u\"\nauth = \"sha1\"", "needs the key `auth_password`"),
+        (
+            "version = \"3\"\nuser = \"u\"\nauth = \"sha1\"\nauth_password = \"short\"",
+            "must have at least 8 characters",
+        ),
+        (
+            "version = \"3\"\nuser = \"u\"\nprivacy = \"des\"\nprivacy_password = \"long enough\"",
+            "encryption needs authentication",
+        ),
+        ("community = \"c\"\nmax_repetitions = 0", "must be from 1 to 1000"),
+    ] {
+        let mistakes = of(table);
+        assert!(mistakes.contains(message), "{table}: {mistakes}");
+    }
+}
