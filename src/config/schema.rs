@@ -12,22 +12,33 @@ use crate::sinks::SinkConfig;
 /// The schema (draft 2020-12) of a configuration file.
 #[must_use]
 pub fn schema() -> Json {
-    let strings = json!({ "type": "array", "items": { "type": "string" } });
+    let files = |of: &str| {
+        json!({ "type": "array", "items": { "type": "string" }, "description":
+                format!("Files of {of} to read as well: globs, relative to this file.") })
+    };
+    let of = |mut table: Json, what: &str| {
+        table["description"] = what.into();
+        table
+    };
     let mut properties = json!({
         "site": { "type": "string", "description": "Where this is, as a tag of every series." },
         "state_dir": { "type": "string", "description": "Where state is kept." },
-        "rules": strings, "include": strings,
-        "defaults": Defaults::schema(), "api": Api::schema(), "store": Store::schema(),
-        "action": named(ActionConfig::schema()),
-        "rule": named(RuleConfig::schema()),
+        "rules": files("rules"), "include": files("any tables"),
+        "defaults": of(Defaults::schema(), "What targets have that do not say otherwise."),
+        "api": of(Api::schema(), "The HTTP listener: health, metrics, the API and the page."),
+        "store": of(Store::schema(), "The embedded store."),
+        "action": of(named(ActionConfig::schema()), "What answers alerts, by name."),
+        "rule": of(named(RuleConfig::schema()), "What turns samples into alerts, by name."),
     });
     for kind in KindConfig::NAMES {
         let mut keys = Common::keys();
         keys.extend(KindConfig::keys(kind));
-        properties[kind] = named(table_schema(&keys));
+        let what = format!("Targets of the kind `{kind}`, by name.");
+        properties[kind] = of(named(table_schema(&keys)), &what);
     }
     for kind in SinkConfig::NAMES {
-        properties[kind] = named(SinkConfig::schema(kind));
+        let what = format!("Where samples go: sinks of the kind `{kind}`, by name.");
+        properties[kind] = of(named(SinkConfig::schema(kind)), &what);
     }
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",

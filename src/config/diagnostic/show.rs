@@ -153,7 +153,12 @@ fn secrets(line: &str) -> Vec<Range<usize>> {
         let after = &line[equals + 1..];
         let value = equals + 1 + (after.len() - after.trim_start().len());
         // A table says where the secret is; keys within it are looked at on their own.
-        if key.is_empty() || !sounds_secret(key) || line[value..].starts_with('{') {
+        // `{ credential = "name" }` names one, too.
+        if key.is_empty()
+            || key == "credential"
+            || !sounds_secret(key)
+            || line[value..].starts_with('{')
+        {
             continue;
         }
         found.push(value..value + value_length(&line[value..]));
