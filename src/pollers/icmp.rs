@@ -214,7 +214,9 @@ impl Poller for Icmp {
             let echo = self.echo(&socket, address, until).await;
             report(&[echo], address, out)
         } else {
-            let echoes = self.echoes(&socket, address, until).await;
+            // Boxed, as the look-up is: what few targets need, and seldom, would otherwise be room
+            // in the future of every one.
+            let echoes = Box::pin(self.echoes(&socket, address, until)).await;
             report(&echoes, address, out)
         };
         if let Some(known) = &mut self.address {
@@ -234,7 +236,7 @@ impl Icmp {
                 return Ok(known.address);
             }
         }
-        let lookup = self.shared.resolver.lookup(&self.host, 0, self.family);
+        let lookup = Box::pin(self.shared.resolver.lookup(&self.host, 0, self.family));
         let found = match self.address {
             None => lookup.await?[0],
             Some(known) => match timeout(self.patience / 4, lookup).await {
