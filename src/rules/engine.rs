@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use active::Active;
+use active::{Active, LOOKBACK};
 use rustc_hash::FxHashMap;
 
 use super::config::OnMissing;
@@ -47,6 +47,8 @@ pub struct Engine {
     /// At most one entry an alert, at or before the time it is due: a sample that moves the time
     /// need not touch it.
     timers: BTreeSet<(Timestamp, u32)>,
+    /// How long the samples of a target, by its id, count, where that is longer than [`LOOKBACK`].
+    lookbacks: FxHashMap<String, Duration>,
     evaluations: u64,
     late: u64,
 }
@@ -126,6 +128,7 @@ impl Engine {
             alerts: Vec::new(),
             free: Vec::new(),
             timers: BTreeSet::new(),
+            lookbacks: FxHashMap::default(),
             evaluations: 0,
             late: 0,
         };
@@ -191,6 +194,18 @@ impl Engine {
             alert.armed = alert.armed.map(|time| time.shifted(nanos));
         }
         self.timers = self.timers.iter().map(|(time, id)| (time.shifted(nanos), *id)).collect();
+    }
+
+    /// A target, by its [id](crate::config::Target::id), is polled this often. Where that is
+    /// rarely, its samples count for two and a half intervals: the time between two polls is not
+    /// missing data. Alerts that are active already keep to what was said before.
+    pub fn polled_every(&mut self, target: &str, interval: Duration) {
+        let lookback = interval.saturating_mul(5) / 2;
+        if lookback > LOOKBACK {
+            self.lookbacks.insert(target.to_owned(), lookback);
+        } else {
+            self.lookbacks.remove(target);
+        }
     }
 
     /// Takes other rules. Rules that did not change keep their alerts and timers; alerts of rules
@@ -373,9 +388,12 @@ impl Engine {
     /// Makes the alert of a rule and a series.
     fn activate(&mut self, link: usize, series: SeriesId) -> u32 {
         let rule = self.links[link].rule;
-        let labels =
-            labels(&self.catalogue.series(series), &self.rules[rule as usize].config.value);
-        let active = Active::new(rule, series, index(link), Arc::new(labels));
+        let words = self.catalogue.series(series);
+        let labels = labels(&words, &self.rules[rule as usize].config.value);
+        let mut active = Active::new(rule, series, index(link), Arc::new(labels));
+        let target = words.tag("kind").zip(words.tag("target"));
+        let lookback = target.and_then(|(k, t)| self.lookbacks.get(&format!("{k}.{t}")));
+        active.lookback = lookback.copied().unwrap_or(LOOKBACK);
         let id = self.free.pop().unwrap_or_else(|| {
             self.alerts.push(None);
             index(self.alerts.len() - 1)

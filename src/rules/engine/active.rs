@@ -34,6 +34,8 @@ pub(super) struct Active {
     pub(super) link: u32,
     /// The time of its entry among the timers; at or before when it is due.
     pub(super) armed: Option<Timestamp>,
+    /// How long a sample counts.
+    pub(super) lookback: Duration,
     labels: Arc<Labels>,
     phase: Phase,
     /// Since when the rule has held.
@@ -81,6 +83,7 @@ impl Active {
             series,
             link,
             armed: None,
+            lookback: LOOKBACK,
             labels,
             phase: Phase::Watching,
             since: Timestamp::default(),
@@ -194,7 +197,7 @@ impl Active {
     }
 
     fn expiry(&self, last: Timestamp) -> Option<Timestamp> {
-        self.missing.is_none().then_some(last + LOOKBACK)
+        self.missing.is_none().then_some(last + self.lookback)
     }
 
     /// The rule is gone or has changed.

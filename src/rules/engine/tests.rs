@@ -28,7 +28,8 @@ impl Bench {
     }
 
     fn batch(&self, target: &str, seconds: f64, value: f64) -> Batch {
-        let series = self.catalogue.intern("rack", "celsius", &[("target", target)]);
+        let series =
+            self.catalogue.intern("rack", "celsius", &[("target", target), ("kind", "test")]);
         let samples = vec![Sample { series, value }];
         Batch { target: target.into(), time: time(seconds), samples }
     }
@@ -152,6 +153,17 @@ fn missing_data_is_neither_a_problem_nor_a_recovery() {
 }
 
 #[test]
+fn the_time_between_rare_polls_is_not_missing_data() {
+    let mut bench = Bench::new(&HOT.replace("30s", "15m"));
+    bench.engine.polled_every("test.a", Duration::from_secs(600));
+    assert_eq!(bench.sample(0.0, 36.0), ["pending@0 36 > 35"]);
+    assert_eq!(bench.sample(600.0, 36.0), NONE);
+    assert_eq!(bench.tick(900.0), ["firing@900! held for 15m at 36 (> 35)"]);
+    assert_eq!(bench.tick(2_099.0), NONE);
+    assert!(bench.tick(2_100.0)[0].starts_with("unknown@2100 data missing"));
+}
+
+#[test]
 fn a_gap_while_pending_starts_it_again() {
     let mut bench = Bench::new(HOT);
     bench.sample(0.0, 36.0);
@@ -270,9 +282,13 @@ fn a_rule_judges_its_own_series_and_labels_its_alerts() {
     bench.engine.apply(&own, &mut bench.out);
     let notice = bench.out[0].notice();
     let labels: Vec<_> = notice.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
-    assert_eq!(labels, ["target=a", "team=net"]);
+    assert_eq!(labels, ["kind=test", "target=a", "team=net"]);
     assert_eq!(notice.summary, "a at 99");
-    assert!(notice.description.starts_with("r firing: 99 > 30 (target=\"a\", team=\"net\")"));
+    assert!(
+        notice
+            .description
+            .starts_with("r firing: 99 > 30 (kind=\"test\", target=\"a\", team=\"net\")")
+    );
     assert!(notice.description.contains("undefined"), "{}", notice.description);
     assert_eq!(bench.engine.alerts()[0].notice(time(1.0)).fingerprint, notice.fingerprint);
 }
