@@ -8,6 +8,7 @@ mod config;
 mod influxdb;
 mod mqtt;
 mod net;
+mod packaging;
 mod serial;
 mod snmp;
 mod support;

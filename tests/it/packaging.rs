@@ -45,6 +45,7 @@ fn the_package_holds_what_it_should_and_its_program_runs() {
     }
     for file in [
         "usr/lib/systemd/system/watchpost.service",
+        "usr/lib/systemd/user/watchpost-notify.service",
         "usr/lib/sysusers.d/watchpost.conf",
         "usr/share/bash-completion/completions/watchpost",
         "usr/share/zsh/vendor-completions/_watchpost",
