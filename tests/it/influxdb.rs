@@ -20,6 +20,9 @@ use crate::support::{LIMIT, Server, config};
 /// 2026-01-01: recent enough for every retention.
 const START: i64 = 1_767_225_600_000_000_000;
 
+/// A sink that found nobody may wait for half a minute before it looks again.
+const BACKOFF_LIMIT: Duration = Duration::from_secs(60);
+
 /// A port nobody listens on at the moment.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -111,8 +114,12 @@ impl Fixture {
     }
 
     async fn until(&self, name: &str, value: f64) {
-        let what = format!("{name} is {value}");
-        crate::support::until(&what, || self.counted(name) >= value).await;
+        let end = tokio::time::Instant::now() + BACKOFF_LIMIT;
+        while self.counted(name) < value {
+            let page = self.metrics.render();
+            assert!(tokio::time::Instant::now() < end, "waited in vain for {name} {value}: {page}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }
 
