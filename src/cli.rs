@@ -10,6 +10,7 @@ mod notify;
 mod probe;
 mod run;
 mod schema;
+mod test;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -50,6 +51,8 @@ enum Command {
     Probe(probe::Args),
     /// Print the alerts of a running daemon
     Alerts(alerts::Args),
+    /// Run rule tests
+    Test(test::Args),
     /// Show a daemon's alerts on this desktop
     Notify(notify::Args),
     /// Generate shell completions and manual pages, for packages
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Schema => schema::run(),
         Command::Probe(args) => probe::run(config.as_deref(), &args),
         Command::Alerts(args) => alerts::run(config.as_deref(), &args),
+        Command::Test(args) => test::run(&args),
         Command::Notify(args) => notify::run(args, &log),
         Command::Generate(what) => {
             match generate::run(&what, Cli::command(), &mut std::io::stdout().lock()) {
