@@ -8,36 +8,73 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+
+use crate::config::read::{FromTable, Key, Table};
 use crate::config::{Secret, Target};
+use crate::pollers::format::{Payload, Plan};
 use crate::pollers::{Kind, PollError, Poller, Reason, Shared};
 use crate::process::{CommandLine, Finished, Process};
 use crate::sample::Readings;
 use crate::wire::nagios::{self, Unit};
 
-crate::choice! {
-    /// What a program prints.
-    pub enum Format { Nagios = "nagios" }
-}
-
 crate::config! {
     /// A program to run.
-    pub struct Config {
+    pub struct Program {
         /// The program and its arguments. There is no shell. A path is relative to this file; a
         /// bare name is looked for in the usual folders.
         pub command: CommandLine,
         /// Variables of its environment, which is otherwise empty but for PATH, LC_ALL=C, HOME,
         /// TMPDIR and TZ. Values may be secrets.
         pub env: BTreeMap<String, Secret>,
-        /// What it prints: `nagios`, text and performance data of the monitoring plugins.
-        pub format: Format = Format::Nagios,
     }
-    check(config, table) {
-        if config.env.keys().any(|name| name.is_empty() || name.contains(['=', '\0'])) {
+    check(program, table) {
+        if program.env.keys().any(|name| name.is_empty() || name.contains(['=', '\0'])) {
             table.error("env", "a variable's name is not empty and contains no `=`");
         }
-        if config.env.values().any(|value| value.reveal().contains('\0')) {
+        if program.env.values().any(|value| value.reveal().contains('\0')) {
             table.error("env", "a variable's value cannot contain a NUL");
         }
+    }
+}
+
+/// `[exec.NAME]`: the program, and what its output means.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The program.
+    pub program: Program,
+    /// What its whole output is; `None` for a monitoring plugin's.
+    pub payload: Option<Payload>,
+}
+
+/// The format that is exec's own.
+const NAGIOS: &str = "nagios";
+
+impl FromTable for Config {
+    fn from_table(table: &mut Table<'_, '_, '_>) -> Option<Self> {
+        let program = Program::from_table(table);
+        let format = table.node("format").map(|node| node.get_ref().as_str());
+        let payload = match format {
+            None | Some(Some(NAGIOS)) => Some(None),
+            Some(_) => Payload::from_table(table).map(Some),
+        };
+        Some(Self { program: program?, payload: payload? })
+    }
+
+    fn keys() -> Vec<Key> {
+        let mut keys = Program::keys();
+        keys.extend(Payload::keys().into_iter().map(|key| match key.name {
+            "format" => Key {
+                description: "What it prints: `nagios`, text and performance data of the monitoring \
+                              plugins (the default), or as a whole one of the formats of lines."
+                    .into(),
+                required: false,
+                schema: json!({ "anyOf": [{ "const": NAGIOS }, key.schema] }),
+                ..key
+            },
+            _ => key,
+        }));
+        keys
     }
 }
 
@@ -48,8 +85,10 @@ impl Kind for Config {
     const TIMEOUT: Duration = Duration::from_secs(10);
 
     fn poller(&self, _: &Target, _: &Arc<Shared>) -> Exec {
-        let env = self.env.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned()));
-        Exec { command: self.command.clone(), env: env.collect() }
+        let Program { command, env } = &self.program;
+        let env = env.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned()));
+        let plan = self.payload.as_ref().map(|payload| Plan::new(payload, "exec", &[]));
+        Exec { command: command.clone(), env: env.collect(), plan }
     }
 }
 
@@ -57,6 +96,8 @@ impl Kind for Config {
 pub struct Exec {
     command: CommandLine,
     env: Vec<(String, String)>,
+    /// How to read its output; `None` for a monitoring plugin's.
+    plan: Option<Plan>,
 }
 
 impl Poller for Exec {
@@ -67,8 +108,34 @@ impl Poller for Exec {
             .run()
             .await
             .map_err(|error| PollError::io(format_args!("run {program}"), &error))?;
-        read_plugin(program, &finished, out)
+        match &mut self.plan {
+            None => read_plugin(program, &finished, out),
+            Some(plan) => read_payload(program, &finished, plan, out),
+        }
     }
+}
+
+/// Reads an output that is one payload. A program that says it failed is not believed otherwise.
+fn read_payload(
+    program: &str,
+    finished: &Finished,
+    plan: &mut Plan,
+    out: &mut Readings,
+) -> Result<(), PollError> {
+    if let Some(code) = finished.code {
+        out.push("exec", "status", code.into());
+    }
+    if finished.code != Some(0) {
+        return Err(failed(program, finished, Reason::Refused, "not 0"));
+    }
+    if finished.truncated {
+        return Err(failed(program, finished, Reason::Malformed, "with too much output"));
+    }
+    let row = out.row(&plan.measurement, &[]);
+    plan.write(&finished.stdout, row, &[], out).map_err(|reject| {
+        let why = format!("with output that was rejected for its {}", reject.as_str());
+        failed(program, finished, Reason::Malformed, &why)
+    })
 }
 
 /// Reads a monitoring plugin's output. The performance data is `exec_seconds{label="rta"}`: a label
@@ -188,6 +255,26 @@ mod tests {
             assert!(error.context.contains(ending), "{error}");
             assert!(readings.is_empty());
         }
+    }
+
+    #[tokio::test]
+    async fn output_may_be_json_or_line_protocol_with_times_of_its_own() {
+        let json = r#"echo '{"t": 21.5, "h": 40}'"#;
+        let keys = "format = 'json'\nfields = { temperature_celsius = '/t', humidity_ratio = { at = '/h', scale = 0.01 } }";
+        let (result, readings) = poll(&format!("{}\n{keys}", plugin(json))).await;
+        assert_eq!(result, Ok(()));
+        let expected =
+            ["exec_status{} 0", "exec_humidity_ratio{} 0.4", "exec_temperature_celsius{} 21.5"];
+        assert_eq!(readings, expected);
+        let influx = "echo 'climate,room=attic t=20.5,h=3i 1700000000000000000'; echo 'climate,room=hall t=19'";
+        let (result, readings) = poll(&format!("{}\nformat = 'influx'", plugin(influx))).await;
+        assert_eq!(result, Ok(()));
+        assert!(readings.contains(&r#"climate_t{room="attic"} 20.5"#.to_owned()), "{readings:?}");
+        assert!(readings.contains(&r#"climate_t{room="hall"} 19"#.to_owned()), "{readings:?}");
+        let (result, _) = poll(&format!("{}\nformat = 'influx'", plugin("echo t=1; exit 1"))).await;
+        assert_eq!(result.unwrap_err().reason, Reason::Refused);
+        let (result, _) = poll(&format!("{}\n{keys}", plugin("echo nonsense"))).await;
+        assert_eq!(result.unwrap_err().reason, Reason::Malformed);
     }
 
     #[tokio::test]
