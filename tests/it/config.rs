@@ -167,3 +167,38 @@ fn no_secret_is_in_the_debug_form_of_a_configuration() {
     let shown = format!("{config:?} {config:#?}");
     assert!(!shown.contains("hunter2"), "{shown}");
 }
+
+/// Judges two files by the schema on standard input, as an editor would.
+const JUDGE: &str = r#"
+import json, sys, tomllib, jsonschema
+schema = json.load(sys.stdin)
+jsonschema.Draft202012Validator.check_schema(schema)
+judge = jsonschema.Draft202012Validator(schema)
+wrong = [f"{f}: {e.message}" for f in sys.argv[1:] for e in judge.iter_errors(tomllib.load(open(f, "rb")))]
+print("\n".join(wrong))
+"#;
+
+#[test]
+fn the_schema_takes_the_example_and_the_built_in_configuration() {
+    let python = |code: &str| {
+        let mut command = std::process::Command::new("python3");
+        command.args(["-c", code]).stdin(std::process::Stdio::piped());
+        command
+    };
+    let probe = python("import jsonschema, tomllib").output();
+    if !probe.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: python3 with jsonschema and tomllib is not installed");
+        return;
+    }
+    let mut child = python(JUDGE)
+        .args(["config.example.toml", "src/config/built_in.toml"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, schema().to_string().as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "");
+}
