@@ -67,7 +67,7 @@ pub struct Target {
     /// The deadline of a poll, below the interval.
     pub timeout: Duration,
     /// The tags every series of it carries: `target`, `kind`, `site` and its own.
-    pub tags: Vec<(String, String)>,
+    pub tags: Arc<[(String, String)]>,
     /// What it is.
     pub kind: KindConfig,
 }

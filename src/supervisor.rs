@@ -185,7 +185,11 @@ impl Visitor for Spawn<'_> {
         let mut task = task::Task::new(env, target, self.status, cadence);
         let (stop, closing) = (self.stop.clone(), self.supervisor.closing.clone());
         self.supervisor.tasks.spawn(async move {
-            stop.run_until_cancelled(task.run(make)).await;
+            // Not `run_until_cancelled`: it would hold the task's large future twice.
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = task.run(make) => {}
+            }
             if !closing.is_cancelled() {
                 task.retire().await;
             }

@@ -205,7 +205,7 @@ mod tests {
         let KindConfig::Exec(kind) = &config.targets[0].kind else { panic!("not exec") };
         let clock = Arc::new(Clock::system());
         let mut exec = kind.poller(&config.targets[0], &Arc::new(Shared::new(clock.clone())));
-        let tags = TargetTags { target: "e".into(), tags: Vec::new() };
+        let tags = TargetTags { target: "e".into(), tags: Arc::default() };
         let catalogue = Arc::new(Catalogue::default());
         let mut out = Readings::new(catalogue.clone(), clock, tags);
         let result = exec.poll(&mut out).await;

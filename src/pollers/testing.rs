@@ -42,7 +42,7 @@ impl<P: Poller> Probe<P> {
     ) -> Self {
         let target = target(toml);
         let catalogue = Arc::new(Catalogue::default());
-        let tags = TargetTags { target: target.name.clone(), tags: Vec::new() };
+        let tags = TargetTags { target: target.name.clone(), tags: Arc::default() };
         let readings = Readings::new(catalogue.clone(), shared.clock.clone(), tags);
         let poller = kind(&target.kind).expect("a target of this kind").poller(&target, shared);
         Self { poller, catalogue, readings, target }

@@ -15,7 +15,7 @@ pub struct TargetTags {
     /// The target's name.
     pub target: Arc<str>,
     /// All tags, `target`, `kind` and `site` among them.
-    pub tags: Vec<(String, String)>,
+    pub tags: Arc<[(String, String)]>,
 }
 
 /// Most series of one target. A device or a topic that makes up labels for ever ends here; what
@@ -34,19 +34,19 @@ const REJECTED: RowRef = RowRef(u32::MAX);
 
 /// Collects the readings of one target, poll after poll.
 ///
-/// Rows and fields are looked up by name once; polls that write the same fields in the same order
-/// as before, which is what polls do, find each again with one comparison and no copy.
+/// Nothing is copied for a series known already, and polls that write the same fields in the same
+/// order as before, which is what polls do, find each again at its place.
 #[derive(Debug)]
 pub struct Readings {
     catalogue: Arc<Catalogue>,
     clock: Arc<Clock>,
     tags: TargetTags,
     rows: Vec<LocalRow>,
-    row_index: FxHashMap<u64, Vec<u32>>,
+    /// By the hash of measurement and tags as written; of two that share one, the second is at
+    /// the next hash that is free.
+    row_index: FxHashMap<u64, u32>,
     /// By the catalogue's row: tags written differently may still mean the same row.
     row_ids: FxHashMap<u32, u32>,
-    field_names: Vec<Arc<str>>,
-    field_index: FxHashMap<Arc<str>, u32>,
     series: usize,
     /// Counts batches from 1, so that a field knows in which one it was last written.
     generation: u32,
@@ -75,6 +75,7 @@ struct LocalRow {
 
 #[derive(Debug)]
 struct LocalField {
+    /// The catalogue's id of the field's name.
     name: u32,
     series: SeriesId,
     /// When it was last written; 0 while it is stale.
@@ -108,8 +109,6 @@ impl Readings {
             rows: Vec::new(),
             row_index: FxHashMap::default(),
             row_ids: FxHashMap::default(),
-            field_names: Vec::new(),
-            field_index: FxHashMap::default(),
             series: 0,
             generation: 1,
             poll_started: 1,
@@ -146,11 +145,12 @@ impl Readings {
     /// A tag that is empty, or that the target itself has, is left out. A tag too long, or a row
     /// too many, makes a row whose readings are rejected and counted.
     pub fn row(&mut self, measurement: &str, tags: &[(&str, &str)]) -> RowRef {
-        let hash = hash_row(measurement, tags);
-        if let Some(found) = self.row_index.get(&hash).and_then(|rows| {
-            rows.iter().find(|at| self.is_row(&self.rows[**at as usize].row, measurement, tags))
-        }) {
-            return RowRef(*found);
+        let mut hash = hash_row(measurement, tags);
+        while let Some(at) = self.row_index.get(&hash) {
+            if self.is_row(&self.rows[*at as usize].row, measurement, tags) {
+                return RowRef(*at);
+            }
+            hash = hash.wrapping_add(1);
         }
         let too_long = |text: &str| text.len() > LABEL_BYTES_MAX;
         if self.series >= SERIES_MAX
@@ -166,7 +166,7 @@ impl Readings {
             self.rows.push(LocalRow { row, id, cursor: 0, fields: Vec::new() });
             u32::try_from(self.rows.len() - 1).expect("rows are bounded by series")
         });
-        self.row_index.entry(hash).or_default().push(at);
+        self.row_index.insert(hash, at);
         RowRef(at)
     }
 
@@ -220,13 +220,12 @@ impl Readings {
 
     /// Where in its row a field is; made there if it is new and there is room.
     fn position(&mut self, row: RowRef, field: &str) -> Option<usize> {
-        let names = &self.field_names;
+        let name = self.catalogue.field(field);
         let local = &mut self.rows[row.0 as usize];
-        let is = |f: &LocalField| *names[f.name as usize] == *field;
         let expected = local.cursor as usize;
         let found = match local.fields.get(expected) {
-            Some(f) if is(f) => Some(expected),
-            _ => local.fields.iter().position(is),
+            Some(f) if f.name == name => Some(expected),
+            _ => local.fields.iter().position(|f| f.name == name),
         };
         let position = if let Some(known) = found {
             known
@@ -235,11 +234,7 @@ impl Readings {
                 return None;
             }
             self.series += 1;
-            let name = *self.field_index.entry(field.into()).or_insert_with_key(|new| {
-                self.field_names.push(new.clone());
-                u32::try_from(self.field_names.len() - 1).expect("fields are bounded by series")
-            });
-            let series = self.catalogue.series_of(local.id, self.catalogue.field(field));
+            let series = self.catalogue.series_of(local.id, name);
             push_tight(&mut local.fields, LocalField { name, series, written: 0 });
             local.fields.len() - 1
         };
@@ -365,7 +360,7 @@ mod tests {
         let clock = Arc::new(Clock::starting_at(Timestamp::from_secs(100)));
         let tags = TargetTags {
             target: "gw".into(),
-            tags: vec![("target".into(), "gw".into()), ("kind".into(), "icmp".into())],
+            tags: [("target", "gw"), ("kind", "icmp")].map(|(k, v)| (k.into(), v.into())).into(),
         };
         (catalogue.clone(), Readings::new(catalogue, clock, tags))
     }

@@ -30,7 +30,7 @@ pub(super) struct Task {
     readings: Readings,
     /// For targets that speak when they like: `target_up` and its like. Apart from the rest,
     /// because the readings are lent to the poller when it is time to say that it is still up.
-    about: Option<Readings>,
+    about: Option<Box<Readings>>,
     /// When a target that speaks when it likes says next that it is up.
     beat: Instant,
     polls: Counter,
@@ -51,7 +51,7 @@ impl Task {
         let kind = [("kind", target.kind.name())];
         Self {
             readings: readings(),
-            about: matches!(cadence, Cadence::OnArrival { .. }).then(readings),
+            about: matches!(cadence, Cadence::OnArrival { .. }).then(|| Box::new(readings())),
             beat: Instant::now(),
             polls: env.metrics.counter("watchpost_polls_total", "Polls ended.", &kind),
             batches: env.metrics.counter("watchpost_batches_total", "Batches read.", &kind),
@@ -67,7 +67,8 @@ impl Task {
     pub(super) async fn run<P: Poller>(&mut self, make: impl Fn() -> P) {
         match self.cadence {
             Cadence::Every { interval, deadline } => self.every(interval, deadline, &make).await,
-            Cadence::OnArrival { quiet } => self.on_arrival(quiet, &make).await,
+            // Apart, so that the many that are polled on the beat do not pay for its room.
+            Cadence::OnArrival { quiet } => Box::pin(self.on_arrival(quiet, &make)).await,
         }
     }
 
@@ -96,8 +97,13 @@ impl Task {
         loop {
             sleep_until(due).await;
             let started = Instant::now();
-            let poll = AssertUnwindSafe(poller.poll(&mut self.readings)).catch_unwind();
-            let result = match timeout_at(started + deadline, poll).await {
+            // In one expression: a binding for the poll would hold its future twice.
+            let result = match timeout_at(
+                started + deadline,
+                AssertUnwindSafe(poller.poll(&mut self.readings)).catch_unwind(),
+            )
+            .await
+            {
                 Ok(Ok(result)) => result,
                 Ok(Err(panic)) => Err(bug(&*panic)),
                 Err(_) => Err(overdue("no answer within", deadline)),
@@ -133,20 +139,24 @@ impl Task {
         self.send(batches).await;
     }
 
-    /// Waits for what the target says. After a failure the next try waits, longer each time.
+    /// Waits for what the target says. After a failure the next try waits, longer each time; after
+    /// a silence it does not, for the silence was wait enough.
     async fn on_arrival<P: Poller>(&mut self, quiet: Option<Duration>, make: &impl Fn() -> P) {
         let mut poller = make();
         let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
         loop {
             let started = Instant::now();
-            let result = self.arrival(&mut poller, quiet, started).await;
-            if matches!(&result, Err(error) if error.reason == Reason::Bug) {
-                poller = make();
-            }
+            let result = self.arrival(&mut poller, quiet).await;
             self.report_arrival(&result, started.elapsed()).await;
             match result {
                 Ok(()) => backoff.reset(),
-                Err(_) => sleep_until(Instant::now() + backoff.next_delay()).await,
+                Err(_) if quiet.is_some_and(|quiet| started.elapsed() >= quiet) => {}
+                Err(error) => {
+                    if error.reason == Reason::Bug {
+                        poller = make();
+                    }
+                    sleep_until(Instant::now() + backoff.next_delay()).await;
+                }
             }
         }
     }
@@ -157,32 +167,33 @@ impl Task {
         &mut self,
         poller: &mut P,
         quiet: Option<Duration>,
-        started: Instant,
     ) -> Result<(), PollError> {
-        let silent = quiet.map(|quiet| started + quiet);
-        let expiry = self.readings.next_expiry();
-        let poll = AssertUnwindSafe(poller.poll(&mut self.readings)).catch_unwind();
-        tokio::pin!(poll);
+        let silent = quiet.map(|quiet| Instant::now() + quiet);
         loop {
-            tokio::select! {
-                biased;
-                result = &mut poll => return result.unwrap_or_else(|panic| Err(bug(&*panic))),
-                () = until(silent) => {
-                    return Err(overdue("nothing heard for", quiet.unwrap_or_default()));
-                }
-                // Ends the wait without an arrival: the report writes what has run out.
-                () = until(expiry) => return Ok(()),
-                () = sleep_until(self.beat) => {
-                    self.beat = Instant::now() + self.target.interval;
-                    let up = self.status.with(|state| state.up) == Some(true);
-                    if let Some(about) = self.about.as_mut().filter(|_| up) {
-                        about.push("target", "up", 1.0);
-                        let batches = about.finish(Written::News);
-                        // Cannot fail: the pipeline ends only after every target has.
-                        drop(self.env.bus.send(batches).await);
+            let expiry = self.readings.next_expiry();
+            {
+                let poll = AssertUnwindSafe(poller.poll(&mut self.readings)).catch_unwind();
+                tokio::pin!(poll);
+                loop {
+                    tokio::select! {
+                        biased;
+                        result = &mut poll => {
+                            return result.unwrap_or_else(|panic| Err(bug(&*panic)));
+                        }
+                        () = until(silent) => {
+                            return Err(overdue("nothing heard for", quiet.unwrap_or_default()));
+                        }
+                        () = until(expiry) => break,
+                        () = sleep_until(self.beat) => {
+                            self.beat = Instant::now() + self.target.interval;
+                            say_up(&mut self.about, &self.status, &self.env).await;
+                        }
                     }
                 }
             }
+            self.readings.expire();
+            let batches = self.readings.finish(Written::News);
+            self.send(batches).await;
         }
     }
 
@@ -266,6 +277,16 @@ impl Task {
             at: self.readings.now().to_string(),
         };
         self.env.events.publish(Event::Target(Arc::new(event)));
+    }
+}
+
+/// Says again that a target is up, if it is.
+async fn say_up(about: &mut Option<Box<Readings>>, status: &Status, env: &Env) {
+    let up = status.with(|state| state.up) == Some(true);
+    if let Some(about) = about.as_mut().filter(|_| up) {
+        about.push("target", "up", 1.0);
+        // Cannot fail: the pipeline ends only after every target has.
+        drop(env.bus.send(about.finish(Written::News)).await);
     }
 }
 

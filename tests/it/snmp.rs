@@ -35,7 +35,7 @@ impl Polled {
         let clock = Arc::new(Clock::system());
         let shared = Arc::new(Shared::new(clock.clone()));
         let catalogue = Arc::new(Catalogue::default());
-        let tags = TargetTags { target: target.name.clone(), tags: Vec::new() };
+        let tags = TargetTags { target: target.name.clone(), tags: Arc::default() };
         let readings = Readings::new(catalogue.clone(), clock, tags);
         Self {
             poller: config.poller(&target, &shared),

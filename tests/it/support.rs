@@ -113,7 +113,7 @@ impl<P: Poller> Driven<P> {
         shared: &Arc<Shared>,
     ) -> Self {
         let catalogue = Arc::new(Catalogue::default());
-        let tags = TargetTags { target: target.name.clone(), tags: Vec::new() };
+        let tags = TargetTags { target: target.name.clone(), tags: Arc::default() };
         let readings = Readings::new(catalogue.clone(), shared.clock.clone(), tags);
         Self { poller: kind.poller(target, shared), readings, catalogue }
     }

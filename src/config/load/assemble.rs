@@ -79,7 +79,7 @@ impl Draft<'_> {
         ];
         tags.extend(self.site.clone().map(|site| ("site".to_owned(), site)));
         tags.extend(common.tags);
-        Target { name: name.into(), interval, timeout, tags, kind }
+        Target { name: name.into(), interval, timeout, tags: tags.into(), kind }
     }
 
     /// Names that other tables must have: actions of rules, brokers and ports of actions.

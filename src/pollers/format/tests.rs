@@ -31,7 +31,7 @@ fn payload(text: &str) -> Result<Payload, Vec<String>> {
 /// What a payload comes to under a configuration: the readings, and what was rejected.
 fn read(config: &str, payload_bytes: &[u8]) -> (Vec<String>, Option<Reject>) {
     let catalogue = Arc::new(Catalogue::default());
-    let tags = TargetTags { target: "t".into(), tags: Vec::new() };
+    let tags = TargetTags { target: "t".into(), tags: Arc::default() };
     let clock = Arc::new(Clock::starting_at(Timestamp::from_secs(1)));
     let mut out = Readings::new(catalogue.clone(), clock, tags);
     let mut plan = Plan::new(&payload(config).unwrap(), "serial", &[]);

@@ -11,7 +11,7 @@ fn host(keys: &str) -> (Host, Readings, Arc<Catalogue>) {
     let KindConfig::Host(kind) = &config.targets[0].kind else { panic!("not a host") };
     let clock = Arc::new(Clock::system());
     let poller = kind.poller(&config.targets[0], &Arc::new(Shared::new(clock.clone())));
-    let tags = TargetTags { target: "this".into(), tags: Vec::new() };
+    let tags = TargetTags { target: "this".into(), tags: Arc::default() };
     let catalogue = Arc::new(Catalogue::default());
     (poller, Readings::new(catalogue.clone(), clock, tags), catalogue)
 }

@@ -154,7 +154,7 @@ async fn readings_tell_loss_and_no_round_trip_of_what_was_lost() {
     let mut readings = crate::sample::Readings::new(
         Arc::default(),
         shared.clock.clone(),
-        crate::sample::TargetTags { target: "t".into(), tags: Vec::new() },
+        crate::sample::TargetTags { target: "t".into(), tags: Arc::default() },
     );
     let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let reply = Echo::Reply { round_trip: Duration::from_millis(5), ttl: Some(64) };

@@ -173,7 +173,7 @@ mod tests {
         let config = loader.load_text(Path::new("test.toml"), &text).unwrap();
         let KindConfig::Mqtt(kind) = &config.targets[0].kind else { panic!("an mqtt target") };
         let clock = Arc::new(Clock::starting_at(Timestamp::from_secs(1)));
-        let tags = TargetTags { target: "x".into(), tags: Vec::new() };
+        let tags = TargetTags { target: "x".into(), tags: Arc::default() };
         let out = Readings::new(Arc::new(Catalogue::default()), clock, tags);
         (Messages::new(&kind.broker), out)
     }
