@@ -99,8 +99,10 @@ impl App {
             metrics: metrics.clone(),
             state_dir: config.state_dir.clone(),
         };
+        let mut engine = Engine::new(catalogue.clone(), config.rules.clone());
+        config.targets.iter().for_each(|t| engine.polled_every(&t.id(), t.interval));
         let pipeline = Pipeline {
-            engine: Engine::new(catalogue.clone(), config.rules.clone()),
+            engine,
             actions: Actions::start(&config.actions, shared.clone(), metrics.clone()),
             sinks: Sinks::start(&config.sinks, sink_env),
             events: events.clone(),

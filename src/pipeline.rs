@@ -96,6 +96,7 @@ pub struct Asks(mpsc::Receiver<Ask>);
 struct Counts {
     samples: Counter,
     evaluations: Counter,
+    late: Counter,
     transitions: [Counter; 4],
     bus: Gauge,
     steps: Counter,
@@ -112,6 +113,11 @@ impl Counts {
             evaluations: metrics.counter(
                 "watchpost_rule_evaluations_total",
                 "Times a rule was judged.",
+                &[],
+            ),
+            late: metrics.counter(
+                "watchpost_samples_late_total",
+                "Samples older than what their rule had judged already: kept, not judged.",
                 &[],
             ),
             transitions: [State::Inactive, State::Pending, State::Firing, State::Unknown].map(to),
@@ -166,7 +172,7 @@ impl Pipeline {
         transitions: &mut Vec<Transition>,
         counts: &Counts,
     ) {
-        let before = self.engine.evaluations();
+        let (evaluations, late) = (self.engine.evaluations(), self.engine.late());
         for batches in waiting.drain(..) {
             for batch in &batches {
                 self.engine.apply(batch, transitions);
@@ -174,7 +180,8 @@ impl Pipeline {
             }
             self.sinks.offer(&Arc::new(batches));
         }
-        counts.evaluations.add(self.engine.evaluations() - before);
+        counts.evaluations.add(self.engine.evaluations() - evaluations);
+        counts.late.add(self.engine.late() - late);
     }
 
     fn instant(&self, at: Timestamp) -> Instant {
@@ -197,6 +204,7 @@ impl Pipeline {
                 self.sinks.update(&config.sinks).await;
                 self.actions.update(&config.actions);
                 self.engine.reload(config.rules.clone(), self.clock.now(), transitions);
+                config.targets.iter().for_each(|t| self.engine.polled_every(&t.id(), t.interval));
                 _ = done.send(());
             }
             Ask::Forget(targets) => {

@@ -72,6 +72,8 @@ impl Draft<'_> {
         if interval < INTERVAL_MIN {
             let place = common.interval.as_ref().map_or(place, |i| &i.place);
             self.diagnostics.error(place, "must be at least 100ms");
+        } else if let Err(message) = kind.check(interval, timeout) {
+            self.diagnostics.error(place, message);
         }
         let mut tags = vec![
             ("target".to_owned(), name.to_owned()),
