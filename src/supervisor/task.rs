@@ -35,6 +35,7 @@ pub(super) struct Task {
     beat: Instant,
     polls: Counter,
     batches: Counter,
+    rejected: Counter,
     failures: [Option<Counter>; Reason::ALL.len()],
 }
 
@@ -55,6 +56,11 @@ impl Task {
             beat: Instant::now(),
             polls: env.metrics.counter("watchpost_polls_total", "Polls ended.", &kind),
             batches: env.metrics.counter("watchpost_batches_total", "Batches read.", &kind),
+            rejected: env.metrics.counter(
+                "watchpost_readings_rejected_total",
+                "Readings left out: not finite, a label too long or a series too many.",
+                &kind,
+            ),
             failures: Default::default(),
             env,
             target,
@@ -229,7 +235,7 @@ impl Task {
         self.polls.inc();
         let now = self.readings.now();
         let (rejected, series) = (self.readings.rejected(), self.readings.series_len());
-        let before = self.status.with(|state| {
+        let (before, rejected_before) = self.status.with(|state| {
             let before = state.up.replace(result.is_ok());
             if before != state.up {
                 state.since = Some(now);
@@ -237,14 +243,20 @@ impl Task {
             state.polls += 1;
             state.last_poll = Some(now);
             state.last_duration = took;
-            state.rejected = rejected;
+            let rejected_before = std::mem::replace(&mut state.rejected, rejected);
             state.series = series;
             state.last_error = result.as_ref().err().cloned();
             if let Err(error) = result {
                 state.failures[error.reason as usize] += 1;
             }
-            before
+            (before, rejected_before)
         });
+        self.rejected.add(rejected - rejected_before);
+        if rejected_before == 0 && rejected > 0 {
+            // Once: whether it goes on can be seen by the counter.
+            let span = info_span!("target", id = self.target.id());
+            span.in_scope(|| warn!(rejected, "leaves out readings it cannot take"));
+        }
         if let Err(error) = result {
             let labels = [("kind", self.target.kind.name()), ("reason", error.reason.as_str())];
             let metrics = &self.env.metrics;
