@@ -54,15 +54,15 @@ async fn outcome(actions: &Actions, name: &str) -> (bool, String) {
 
 /// A receiver of webhooks: keeps what it gets and answers by a script.
 #[derive(Clone)]
-struct Receiver {
-    got: Arc<Mutex<Vec<Json>>>,
+pub(crate) struct Receiver {
+    pub(crate) got: Arc<Mutex<Vec<Json>>>,
     connections: Arc<AtomicUsize>,
     /// The status of the n-th request; without one it never answers.
     script: Arc<dyn Fn(usize) -> Option<u16> + Send + Sync>,
 }
 
 impl Receiver {
-    async fn start(
+    pub(crate) async fn start(
         tasks: &mut JoinSet<()>,
         script: impl Fn(usize) -> Option<u16> + Send + Sync + 'static,
     ) -> (Self, String) {

@@ -28,7 +28,7 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn influxd(folder: &Path, port: u16) -> Option<Server> {
+pub(crate) fn influxd(folder: &Path, port: u16) -> Option<Server> {
     let rpc = free_port();
     let path = |name: &str| folder.join(name).display().to_string();
     let settings = format!(
@@ -123,9 +123,9 @@ impl Fixture {
     }
 }
 
-const ANSWERS: fn(&str) -> bool = |answer| answer.starts_with("{\"results\"");
+pub(crate) const ANSWERS: fn(&str) -> bool = |answer| answer.starts_with("{\"results\"");
 
-async fn influxql(port: u16, query: &str, is_enough: impl Fn(&str) -> bool) -> String {
+pub(crate) async fn influxql(port: u16, query: &str, is_enough: impl Fn(&str) -> bool) -> String {
     let url = format!("http://127.0.0.1:{port}/query");
     ask_until(Method::POST, &url, &[("db", "w"), ("q", query)], is_enough).await
 }

@@ -5,6 +5,7 @@
 
 mod actions;
 mod config;
+mod daemon;
 mod influxdb;
 mod mqtt;
 mod net;

@@ -18,15 +18,15 @@ use crate::support::{
 };
 
 /// A mosquitto of one's own.
-struct Broker {
+pub(crate) struct Broker {
     folder: TempDir,
-    port: u16,
+    pub(crate) port: u16,
     settings: String,
     server: Server,
 }
 
 impl Broker {
-    async fn start() -> Option<Self> {
+    pub(crate) async fn start() -> Option<Self> {
         Self::start_with("allow_anonymous true\n").await
     }
 
@@ -69,7 +69,7 @@ impl Broker {
     }
 
     /// Publishes as another client does.
-    fn publish(&self, topic: &str, payload: &str, more: &[&str]) {
+    pub(crate) fn publish(&self, topic: &str, payload: &str, more: &[&str]) {
         let port = self.port.to_string();
         let status = Command::new("mosquitto_pub")
             .args(["-p", &port, "-t", topic, "-m", payload])
@@ -89,7 +89,7 @@ impl Broker {
     }
 
     /// What is retained under a topic.
-    async fn retained(&self, topic: &str) -> String {
+    pub(crate) async fn retained(&self, topic: &str) -> String {
         said(self.subscribe(topic)).await
     }
 }

@@ -17,13 +17,13 @@ use watchpost::pollers::{Cadence, Kind, KindConfig, Reason, Shared};
 use crate::support::{Driven, Server, config, mistakes, notice, shared, text, until};
 
 /// Two ends of a line: `port` for watchpost, `far` for the device.
-struct Wire {
+pub(crate) struct Wire {
     folder: TempDir,
     socat: Server,
 }
 
 impl Wire {
-    async fn lay() -> Option<Self> {
+    pub(crate) async fn lay() -> Option<Self> {
         let folder = TempDir::new().expect("a temporary folder");
         let socat = Self::socat(&folder)?;
         let wire = Self { folder, socat };
@@ -54,7 +54,7 @@ impl Wire {
         self.until_there().await;
     }
 
-    fn port(&self) -> PathBuf {
+    pub(crate) fn port(&self) -> PathBuf {
         self.folder.path().join("port")
     }
 
@@ -63,7 +63,7 @@ impl Wire {
     }
 
     /// The device's end; it does not become anybody's controlling terminal, nor ever block.
-    fn far(&self) -> File {
+    pub(crate) fn far(&self) -> File {
         let flags = nix::libc::O_NOCTTY | nix::libc::O_NONBLOCK;
         let opened =
             OpenOptions::new().read(true).write(true).custom_flags(flags).open(self.far_path());

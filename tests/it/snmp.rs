@@ -1,6 +1,6 @@
 //! The `snmp` poller and setting against net-snmp's snmpd, and against agents that lie.
 
-mod fake;
+pub(crate) mod fake;
 mod snmpd;
 
 use std::collections::BTreeMap;

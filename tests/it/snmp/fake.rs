@@ -11,14 +11,14 @@ use tokio::task::JoinSet;
 use watchpost::wire::oid::{self, Oid};
 
 /// A running agent; it ends with this.
-pub(super) struct Fake {
-    pub(super) address: String,
+pub(crate) struct Fake {
+    pub(crate) address: String,
     _task: JoinSet<()>,
 }
 
 impl Fake {
     /// Answers each request with what `answer` makes of it, after a while.
-    pub(super) async fn start(
+    pub(crate) async fn start(
         late: Duration,
         mut answer: impl FnMut(&[u8]) -> Vec<u8> + Send + 'static,
     ) -> Self {

@@ -1,0 +1,171 @@
+//! What the world does to a daemon: databases that come and go, devices that are late, lying or
+//! not to be found, and input out of all proportion.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use watchpost::app::App;
+use watchpost::pollers::Reason;
+
+use super::{Daemon, Dial};
+use crate::influxdb::{ANSWERS, influxd, influxql};
+use crate::mqtt::Broker;
+use crate::snmp::fake::Fake;
+use crate::support::{config, free_port, text, until};
+
+/// A sink that found nobody may wait for half a minute before it looks again.
+const BACKOFF_LIMIT: Duration = Duration::from_secs(60);
+
+/// Publishes each line as a message of its own.
+fn publish_lines(broker: &Broker, topic: &str, lines: impl IntoIterator<Item = String>) {
+    let mut client = Command::new("mosquitto_pub")
+        .args(["-p", &broker.port.to_string(), "-q", "1", "-t", topic, "-l"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("mosquitto_pub is installed with mosquitto");
+    let mut input = client.stdin.take().expect("a pipe");
+    for line in lines {
+        input.write_all(format!("{line}\n").as_bytes()).expect("it reads");
+    }
+    drop(input);
+    assert!(client.wait().expect("it ends").success());
+}
+
+#[tokio::test]
+async fn a_database_that_was_away_gets_everything_once_when_it_is_back() {
+    let (port, folder) = (free_port(), TempDir::new().unwrap());
+    let Some(mut server) = influxd(folder.path(), port) else { return };
+    let Some(broker) = Broker::start().await else { return };
+    influxql(port, "CREATE DATABASE w", ANSWERS).await;
+    let daemon = Daemon::start(&format!(
+        "[mqtt.home]\nurl = 'mqtt://127.0.0.1:{}'\n\
+         [[mqtt.home.topic]]\nfilter = 'n'\nformat = 'number'\nmeasurement = 'n'\nqos = 1\n\
+         [influxdb.main]\nurl = 'http://127.0.0.1:{port}'\napi = 'v1'\ndatabase = 'w'\n\
+         flush_interval = '50ms'\n",
+        broker.port
+    ))
+    .await;
+    daemon.until_target("mqtt.home", "up").await;
+    let numbers = |from: u32, to: u32| (from..=to).map(|n| n.to_string());
+    let count = "SELECT count(value), sum(value) FROM n";
+    publish_lines(&broker, "n", numbers(1, 100));
+    influxql(port, count, |answer| answer.contains(",100,5050]")).await;
+    server.kill();
+    publish_lines(&broker, "n", numbers(101, 200));
+    let lag = "watchpost_sink_queue_bytes{sink=\"influxdb.main\"}";
+    daemon.until("samples wait", async || daemon.metric(lag).await > 0.0).await;
+    let retries = "watchpost_sink_retries_total{sink=\"influxdb.main\"}";
+    daemon.until("it has tried", async || daemon.metric(retries).await >= 2.0).await;
+    let _server = influxd(folder.path(), port);
+    let up = "watchpost_sink_up{sink=\"influxdb.main\"}";
+    daemon
+        .until_within(BACKOFF_LIMIT, "writing works again", async || daemon.metric(up).await == 1.0)
+        .await;
+    publish_lines(&broker, "n", numbers(201, 300));
+    influxql(port, count, |answer| answer.contains(",300,45150]")).await;
+    let dropped = "watchpost_sink_dropped_points_total{sink=\"influxdb.main\"}";
+    assert_eq!(daemon.metric(dropped).await, 0.0);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn late_lying_and_unknown_devices_say_why_and_delay_no_other() {
+    let late = Fake::start(Duration::from_secs(2), <[u8]>::to_vec).await;
+    let lying = Fake::start(Duration::ZERO, |_| vec![0x30, 0x84, 0xff, 0xff, 0xff, 0xff]).await;
+    let folder = TempDir::new().unwrap();
+    let dial = Dial::new(folder.path(), "dial", "1");
+    let snmp = |name: &str, address: &str| {
+        format!(
+            "[snmp.{name}]\nhost = '{address}'\ncommunity = 'c'\nprofiles = ['system']\n\
+             request_timeout = '100ms'\n"
+        )
+    };
+    let mut text = format!(
+        "state_dir = '{}'\n[api]\nlisten = '127.0.0.1:0'\n\
+         [defaults]\ninterval = '250ms'\ntimeout = '200ms'\n\
+         {}{}[tcp.refused]\naddress = '127.0.0.1:{}'\n\
+         [tcp.unknown]\naddress = '{}.x:80'\n",
+        text(&folder.path().join("state")),
+        snmp("late", &late.address),
+        snmp("lying", &lying.address),
+        free_port(),
+        // Longer than a label of a name may be, so that nobody is asked for it.
+        "a".repeat(64),
+    );
+    for n in 0..5 {
+        text += &dial.table(&format!("good-{n}")).replace("'200ms'", "'250ms'");
+    }
+    let app = App::start(config(&text)).await.unwrap();
+    let polls = |good: bool| {
+        let all = app.board().snapshots().into_iter();
+        let some = all.filter(move |s| s.target.name.starts_with("good") == good);
+        some.map(|s| s.state.polls).collect::<Vec<_>>()
+    };
+    until("all are polled", || polls(true).iter().chain(&polls(false)).all(|n| *n >= 12)).await;
+    for snapshot in app.board().snapshots() {
+        let (id, state) = (snapshot.target.id(), snapshot.state);
+        let reason = match &*id {
+            "snmp.late" => Some(Reason::Timeout),
+            "snmp.lying" => Some(Reason::Malformed),
+            "tcp.refused" => Some(Reason::Refused),
+            "tcp.unknown" => Some(Reason::Unreachable),
+            _ => None,
+        };
+        let failures = reason.map_or(0, |reason| state.failures[reason as usize]);
+        match reason {
+            Some(_) => assert_eq!((state.up, failures), (Some(false), state.polls), "{state:?}"),
+            // A busy machine may take longer than the deadline to start a program.
+            None => assert!(state.failures.iter().sum::<u64>() <= state.polls / 2, "{state:?}"),
+        }
+    }
+    // On the same beat each has had the same number of polls, but for those of the moment, whether
+    // its neighbours answer or not.
+    let (good, bad) = (polls(true), polls(false));
+    let (least, most) = (good.iter().min().unwrap(), good.iter().chain(&bad).max().unwrap());
+    assert!(most - least <= 3, "{good:?} {bad:?}");
+    app.close().await;
+}
+
+#[tokio::test]
+async fn labels_and_payloads_of_a_hundred_thousand_characters_are_counted_and_cost_no_memory() {
+    let Some(broker) = Broker::start().await else { return };
+    let daemon = Daemon::start(&format!(
+        "[mqtt.home]\nurl = 'mqtt://127.0.0.1:{}'\n\
+         [[mqtt.home.topic]]\nfilter = 'json/#'\nformat = 'json'\nfields = {{ v = '/v' }}\n\
+         tags = {{ id = {{ at = '/id' }}, room = '{{1}}' }}\nqos = 1\n\
+         [[mqtt.home.topic]]\nfilter = 'number'\nformat = 'number'\nmeasurement = 'n'\nqos = 1\n\
+         [rule.seen]\nmetric = 'mqtt_v'\nequals = 7\n\
+         [rule.rejected]\nmetric = 'n_rejected_total'\nabove = 199\n",
+        broker.port
+    ))
+    .await;
+    daemon.until_target("mqtt.home", "up").await;
+    let before = daemon.resident_bytes();
+    let long = "x".repeat(100_000);
+    let labels = (0..200).map(|n| format!("{{\"id\":\"{n}{long}\",\"v\":7}}"));
+    publish_lines(&broker, "json/a", labels);
+    publish_lines(&broker, "number", (0..200).map(|n| format!("{n}{long}")));
+    broker.publish(&format!("json/{}", "y".repeat(60_000)), "{\"id\":\"a\",\"v\":7}", &["-q", "1"]);
+    let rejected = "watchpost_readings_rejected_total{kind=\"mqtt\"}";
+    daemon.until("all are counted", async || daemon.metric(rejected).await >= 201.0).await;
+    assert_eq!(daemon.metric(rejected).await, 201.0);
+    // What is as it should be still counts.
+    broker.publish("json/hall", "{\"id\":\"a\",\"v\":7}", &["-q", "1"]);
+    daemon
+        .until("a good one is heard", async || {
+            daemon.states().await.contains(&"seen firing".to_owned())
+        })
+        .await;
+    let alerts = daemon.alerts().await;
+    let seen: Vec<_> =
+        alerts.iter().filter(|alert| alert["labels"]["alertname"] == "seen").collect();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert_eq!(seen[0]["labels"]["room"], "hall");
+    let grown = daemon.resident_bytes().saturating_sub(before);
+    // 40 MB went through.
+    assert!(grown < 16 << 20, "{grown}");
+    assert!(daemon.log().len() < 10_000, "{}", daemon.log());
+    daemon.stop().await;
+}
