@@ -12,6 +12,7 @@ mod run;
 mod schema;
 mod test;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -111,6 +112,16 @@ fn bad_config(diagnostics: &Diagnostics) -> ExitCode {
 fn failed(error: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("watchpost: {error}");
     ExitCode::FAILURE
+}
+
+/// Prints a command's answer. Whoever closed the pipe has seen enough; the exit code still tells.
+fn print(text: &str) {
+    std::io::stdout().write_all(text.as_bytes()).ok();
+}
+
+/// A text from outside as one line that cannot steer the terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// A runtime on this thread: waiting is what watchpost does most, and judging takes microseconds.

@@ -8,7 +8,7 @@ use hyper::header::AUTHORIZATION;
 use serde_json::Value as Json;
 use url::Url;
 
-use super::{failed, load, runtime};
+use super::{failed, load, print, printable, runtime};
 use crate::config::Secret;
 use crate::http_client::{HttpClient, Options, Request, secret};
 
@@ -32,11 +32,7 @@ pub(super) fn run(path: Option<&Path>, args: &Args) -> ExitCode {
         .and_then(|runtime| runtime.block_on(fetch(path, args)));
     match answer {
         Ok(answer) => {
-            if args.json {
-                print_json(&answer)
-            } else {
-                print_table(&answer)
-            }
+            print(&if args.json { format!("{answer}\n") } else { table(&answer) });
             ExitCode::SUCCESS
         }
         Err(message) => failed(&message),
@@ -77,26 +73,39 @@ async fn fetch(path: Option<&Path>, args: &Args) -> Result<Json, String> {
 /// A hundred thousand alerts; more than that nobody reads.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
-fn print_json(answer: &Json) {
-    println!("{answer}");
-}
-
-#[expect(clippy::print_stdout, reason = "the command's answer")]
-fn print_table(answer: &Json) {
+/// The alerts as a table; its texts may come from devices.
+fn table(answer: &Json) -> String {
     let alerts = answer["data"]["alerts"].as_array().map_or(&[][..], Vec::as_slice);
     if alerts.is_empty() {
-        println!("no alerts");
+        return "no alerts\n".to_owned();
     }
-    let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
-    for alert in alerts {
-        println!(
-            "{:8} {:8} {}  {}  since {}",
+    let text = |value: &Json| printable(value.as_str().unwrap_or_default());
+    let line = |alert: &Json| {
+        format!(
+            "{:8} {:8} {}  {}  since {}\n",
             text(&alert["state"]),
             text(&alert["labels"]["severity"]),
             text(&alert["labels"]["alertname"]),
             text(&alert["annotations"]["summary"]),
             text(&alert["activeAt"]),
-        );
+        )
+    };
+    alerts.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_from_outside_stays_in_its_line_and_steers_no_terminal() {
+        let alert = serde_json::json!({
+            "labels": { "alertname": "hot", "severity": "critical" },
+            "annotations": { "summary": "it is\nhot \u{1b}[2J" },
+            "state": "firing",
+            "activeAt": "now",
+        });
+        let shown = table(&serde_json::json!({ "data": { "alerts": [alert] } }));
+        assert_eq!(shown, "firing   critical hot  it is hot  [2J  since now\n");
     }
 }

@@ -1,12 +1,12 @@
 //! `watchpost check`: reads the configuration and tells every mistake there is, at once.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Value as Json, json};
 
-use super::{EXIT_CONFIG, load_with_warnings};
+use super::{EXIT_CONFIG, load_with_warnings, print};
 use crate::config::diagnostic::{Diagnostic, count};
 use crate::config::{Config, Diagnostics};
 
@@ -22,16 +22,15 @@ pub(super) struct Args {
 pub(super) fn run(path: Option<&Path>, args: &Args) -> ExitCode {
     let result = load_with_warnings(path);
     let fine = result.is_ok();
-    let mut stdout = std::io::stdout();
-    let color = stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    let color = std::io::stdout().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let text = if args.json {
         format!("{:#}\n", json(&result))
     } else {
         let paint = if color { Paint::COLOR } else { Paint::PLAIN };
         shown(&result, &paint)
     };
-    // Whoever closed the pipe has seen enough; the exit code still tells.
-    stdout.write_all(text.as_bytes()).ok();
+    print(&text);
     if fine { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CONFIG) }
 }
 

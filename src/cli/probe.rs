@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
-use super::{bad_config, failed, load, runtime};
+use super::{bad_config, failed, load, print, printable, runtime};
 use crate::config::{Target, show_duration};
 use crate::pollers::{Cadence, Kind, PollError, Poller, Reason, Shared, Visitor};
 use crate::rules::plan::shown;
@@ -42,11 +42,7 @@ pub(super) fn run(path: Option<&Path>, args: &Args) -> ExitCode {
     };
     let outcome = runtime.block_on(target.kind.visit(Probe { target }));
     runtime.shutdown_background();
-    if args.json {
-        outcome.print_json()
-    } else {
-        outcome.print_text()
-    }
+    print(&if args.json { outcome.json() } else { outcome.text() });
     if outcome.result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -125,15 +121,15 @@ impl Outcome {
         samples.map(|s| (self.catalogue.series(s.series), s.value)).collect()
     }
 
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
-    fn print_text(&self) {
+    fn text(&self) -> String {
         let took = show_duration(Duration::from_micros(
             u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX),
         ));
-        match &self.result {
-            Ok(()) => println!("{} is up, polled in {took}", self.target.id()),
-            Err(error) => println!("{} is down after {took}: {error}", self.target.id()),
-        }
+        let id = self.target.id();
+        let mut text = match &self.result {
+            Ok(()) => format!("{id} is up, polled in {took}\n"),
+            Err(error) => format!("{id} is down after {took}: {}\n", printable(&error.to_string())),
+        };
         let own: Vec<&str> = self.target.tags.iter().map(|(name, _)| name.as_str()).collect();
         let label = |series: &crate::sample::Series| {
             let tags = series.row.tags.iter().filter(|(name, _)| !own.contains(&&**name));
@@ -148,12 +144,12 @@ impl Outcome {
             self.readings().iter().map(|(series, value)| (label(series), shown(*value))).collect();
         let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         for (name, value) in lines {
-            println!("  {name:width$}  {value}");
+            text += &format!("  {name:width$}  {value}\n");
         }
+        text
     }
 
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
-    fn print_json(&self) {
+    fn json(&self) -> String {
         let readings: Vec<_> = self
             .readings()
             .iter()
@@ -165,8 +161,8 @@ impl Outcome {
             })
             .collect();
         let error = self.result.as_ref().err();
-        println!(
-            "{}",
+        format!(
+            "{}\n",
             json!({
                 "target": self.target.id(),
                 "up": self.result.is_ok(),
@@ -175,6 +171,6 @@ impl Outcome {
                 "poll_seconds": self.took.as_secs_f64(),
                 "readings": readings,
             })
-        );
+        )
     }
 }

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::EXIT_CONFIG;
+use super::{EXIT_CONFIG, print};
 use crate::rules::testing::{FileReport, find, run as run_file};
 
 /// Which tests, and how to print.
@@ -18,7 +18,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to who typed it")]
+#[expect(clippy::print_stderr, reason = "a command speaks to who typed it")]
 pub(super) fn run(args: &Args) -> ExitCode {
     let files = find(&args.files);
     if files.is_empty() {
@@ -31,7 +31,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
             Ok(report) => {
                 passed += report.passed;
                 failed += report.failed;
-                if args.json { print_json(&report) } else { print_text(&report) }
+                print(&if args.json { json(&report) } else { text(&report) });
             }
             Err(diagnostics) => {
                 bad = true;
@@ -40,7 +40,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
         }
     }
     if !args.json {
-        println!("{passed} passed, {failed} failed");
+        print(&format!("{passed} passed, {failed} failed\n"));
     }
     match (bad, failed) {
         (true, _) => ExitCode::from(EXIT_CONFIG),
@@ -53,21 +53,20 @@ fn shown(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
-fn print_json(report: &FileReport) {
-    println!("{}", serde_json::json!(report));
+fn json(report: &FileReport) -> String {
+    format!("{}\n", serde_json::json!(report))
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
-fn print_text(report: &FileReport) {
+fn text(report: &FileReport) -> String {
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let paint = |text: &str, code: u8| {
         if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     };
     let total = report.passed + report.failed;
     let verdict = if report.failed == 0 { paint("ok", 32) } else { paint("FAILED", 31) };
-    println!("{} {verdict} {} of {total}", report.path.display(), report.passed);
+    let mut text = format!("{} {verdict} {} of {total}\n", report.path.display(), report.passed);
     for failure in &report.failures {
-        println!("  line {}: {failure}", failure.line);
+        text += &format!("  line {}: {failure}\n", failure.line);
     }
+    text
 }
