@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{Daemon, Dial, WATCHPOST, command, stderr, stdout, write};
 use crate::actions::Receiver;
-use crate::support::{LIMIT, file, free_port, text};
+use crate::support::{LIMIT, Server, file, free_port, text, until_listening};
 
 /// The next word that passes, of what a daemon tells its service manager.
 fn told(socket: &UnixDatagram, passes: impl Fn(&str) -> bool) -> String {
@@ -283,4 +283,31 @@ async fn the_api_has_the_fields_prometheus_has() {
     assert_eq!((&rule["state"], &rule["duration"]), (&"pending".into(), &3_600.0.into()));
     assert_eq!(rule["alerts"].as_array().unwrap().len(), 1);
     daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_output_nobody_takes_ends_neither_commands_nor_the_daemon() {
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let port = free_port();
+    let folder = TempDir::new().unwrap();
+    let config = format!(
+        "state_dir = '{}'\n[api]\nlisten = '127.0.0.1:{port}'\n\
+         [tcp.closed]\naddress = '127.0.0.1:{}'\ninterval = '100ms'\ntimeout = '90ms'\n",
+        text(&folder.path().join("state")),
+        free_port()
+    );
+    let path = file(folder.path(), "config.toml", &config);
+    let mut run = Command::new(WATCHPOST);
+    run.arg("run").arg("--config").arg(&path).stderr(full());
+    let mut daemon = Server::from(run.spawn().unwrap());
+    until_listening(port).await;
+    for (args, code) in [(&["probe", "closed"][..], 1), (&["check"], 0), (&["alerts"], 0)] {
+        let mut command = Command::new(WATCHPOST);
+        command.args(args).arg("--config").arg(&path).stdout(full());
+        assert_eq!(command.output().unwrap().status.code(), Some(code), "{args:?}");
+    }
+    // It has logged that the target is down, in vain, and answers.
+    let output = command(&path, &["alerts"]);
+    assert_eq!(stdout(&output), "no alerts\n", "{}", stderr(&output));
+    daemon.kill();
 }

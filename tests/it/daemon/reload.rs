@@ -9,7 +9,7 @@ use watchpost::supervisor::{Changes, Snapshot};
 use super::{Daemon, Dial};
 use crate::actions::Receiver;
 use crate::mqtt::Broker;
-use crate::support::{config, text, until};
+use crate::support::{config, free_port, text, until};
 
 fn snapshot(app: &App, id: &str) -> Option<Snapshot> {
     app.board().snapshots().into_iter().find(|snapshot| snapshot.target.id() == id)
@@ -155,5 +155,54 @@ async fn a_bad_configuration_is_refused_whole_and_the_old_one_goes_on() {
     daemon.reload(&two, "ok").await;
     daemon.until_target("exec.two", "up").await;
     assert!(daemon.target("exec.one").await.is_none());
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_notice_that_waits_is_sent_to_the_corrected_address() {
+    let mut tasks = JoinSet::new();
+    let (receiver, url) = Receiver::start(&mut tasks, |_| Some(204)).await;
+    let folder = TempDir::new().unwrap();
+    let dial = Dial::new(folder.path(), "dial", "50");
+    let config = |url: &str| {
+        format!(
+            "{}[rule.high]\nmetric = 'exec_value'\nabove = 10\nactions = ['ops']\n\
+             [action.ops]\nwebhook = {{ url = '{url}' }}\n",
+            dial.table("dial")
+        )
+    };
+    let daemon = Daemon::start(&config(&format!("http://127.0.0.1:{}", free_port()))).await;
+    until("it has failed", || daemon.log().contains("failed; will be tried again")).await;
+    daemon.reload(&config(&url), "ok").await;
+    until("it is told", || receiver.got.lock().unwrap().len() == 1).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_alert_ends_when_its_rule_is_changed_or_removed() {
+    let mut tasks = JoinSet::new();
+    let (receiver, url) = Receiver::start(&mut tasks, |_| Some(204)).await;
+    let folder = TempDir::new().unwrap();
+    let dial = Dial::new(folder.path(), "dial", "50");
+    let rule = |name: &str, above: u32| {
+        format!("[rule.{name}]\nmetric = 'exec_value'\nabove = {above}\nactions = ['ops']\n")
+    };
+    let target = format!("{}[action.ops]\nwebhook = {{ url = '{url}' }}\n", dial.table("dial"));
+    let daemon =
+        Daemon::start(&format!("{target}{}{}", rule("changed", 10), rule("removed", 10))).await;
+    let told = || {
+        let got = receiver.got.lock().unwrap();
+        let word = |told: &serde_json::Value| format!("{} {}", told["rule"], told["state"]);
+        let mut all: Vec<_> = got.iter().map(word).collect();
+        all.sort();
+        all
+    };
+    until("both are told", || told().len() == 2).await;
+    daemon.reload(&format!("{target}{}", rule("changed", 100)), "ok").await;
+    until("both ends are told", || told().len() == 4).await;
+    let expected = ["changed\" \"firing", "changed\" \"inactive", "removed\" \"firing"];
+    let expected = expected.into_iter().chain(["removed\" \"inactive"]);
+    assert_eq!(told(), expected.map(|words| format!("\"{words}\"")).collect::<Vec<_>>());
+    assert!(daemon.alerts().await.is_empty());
     daemon.stop().await;
 }

@@ -10,7 +10,9 @@ use tokio::task::JoinSet;
 
 use super::{Daemon, Dial, WATCHPOST, command, stderr, write};
 use crate::actions::Receiver;
-use crate::support::{file, text, until};
+use crate::influxdb::{ANSWERS, influxd, influxql};
+use crate::mqtt::Broker;
+use crate::support::{file, free_port, text, until};
 
 /// A daemon with an alert whose webhook never answers and a database that takes connections and
 /// nothing else, both in use; and what keeps them so.
@@ -147,4 +149,70 @@ async fn after_kill_9_it_starts_again_at_once() {
     again.wait().unwrap();
     read.unwrap();
     assert!(first_line.contains("\"started\""), "{first_line}");
+}
+
+#[tokio::test]
+async fn what_was_heard_before_sigterm_is_written_and_told() {
+    let (port, folder) = (free_port(), TempDir::new().unwrap());
+    let Some(_database) = influxd(folder.path(), port) else { return };
+    let Some(broker) = Broker::start().await else { return };
+    influxql(port, "CREATE DATABASE w", ANSWERS).await;
+    let mut tasks = JoinSet::new();
+    // The first try fails, so that the notice waits when the signal comes.
+    let script = |nth| if nth == 1 { Some(503) } else { Some(204) };
+    let (receiver, url) = Receiver::start(&mut tasks, script).await;
+    let mut daemon = Daemon::start(&format!(
+        "[mqtt.home]\nurl = 'mqtt://127.0.0.1:{}'\n\
+         [[mqtt.home.topic]]\nfilter = 'n'\nformat = 'number'\nmeasurement = 'n'\nqos = 1\n\
+         [influxdb.main]\nurl = 'http://127.0.0.1:{port}'\napi = 'v1'\ndatabase = 'w'\n\
+         flush_interval = '1h'\n\
+         [rule.high]\nmetric = 'n_value'\nabove = 10\nactions = ['ops']\n\
+         [action.ops]\nwebhook = {{ url = '{url}' }}\n",
+        broker.port
+    ))
+    .await;
+    daemon.until_target("mqtt.home", "up").await;
+    for number in ["1", "2", "50"] {
+        broker.publish("n", number, &["-q", "1"]);
+    }
+    until("the first try has failed", || receiver.got.lock().unwrap().len() == 1).await;
+    daemon.signal(Signal::SIGTERM);
+    let (code, took) = daemon.exit().await;
+    assert!(code == 0 && took < Duration::from_secs(5), "{code} {took:?}");
+    assert_eq!(receiver.got.lock().unwrap().len(), 2, "{}", daemon.log());
+    let count = "SELECT count(value), sum(value) FROM n";
+    influxql(port, count, |answer| answer.contains(",3,53]")).await;
+}
+
+#[tokio::test]
+async fn programs_deaf_to_sigterm_end_with_the_daemon_and_with_their_target() {
+    for drains in [true, false] {
+        let folder = TempDir::new().unwrap();
+        let pids = folder.path().join("pids");
+        let script = format!(
+            "trap '' TERM HUP; sleep 600 & echo $! $$ > {0}.new; mv {0}.new {0}; wait",
+            text(&pids)
+        );
+        let mut daemon = Daemon::start(&format!(
+            "[exec.deaf]\ncommand = ['sh', '-c', \"{script}\"]\ninterval = '5s'\ntimeout = '4900ms'\n"
+        ))
+        .await;
+        until("it has forked", || pids.exists()).await;
+        if drains {
+            daemon.signal(Signal::SIGTERM);
+            let (code, took) = daemon.exit().await;
+            assert!(code == 0 && took < Duration::from_secs(5), "{code} {took:?}");
+        } else {
+            daemon.reload("", "ok").await;
+        }
+        let pids = std::fs::read_to_string(&pids).unwrap();
+        for pid in pids.split_whitespace() {
+            until(&format!("process {pid} is gone"), || {
+                let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+                // Nobody may be there to take note of its end.
+                stat.is_err() || stat.is_ok_and(|stat| stat.contains(") Z "))
+            })
+            .await;
+        }
+    }
 }
