@@ -36,6 +36,7 @@ pub(super) struct Task {
     polls: Counter,
     batches: Counter,
     rejected: Counter,
+    missed: Counter,
     failures: [Option<Counter>; Reason::ALL.len()],
 }
 
@@ -59,6 +60,11 @@ impl Task {
             rejected: env.metrics.counter(
                 "watchpost_readings_rejected_total",
                 "Readings left out: not finite, a label too long or a series too many.",
+                &kind,
+            ),
+            missed: env.metrics.counter(
+                "watchpost_polls_missed_total",
+                "Polls left out because the one before, or the machine, took too long.",
                 &kind,
             ),
             failures: Default::default(),
@@ -124,6 +130,7 @@ impl Task {
                 let missed = (now - due).as_nanos() / interval.as_nanos().max(1) + 1;
                 let missed = u32::try_from(missed).unwrap_or(u32::MAX);
                 self.status.with(|state| state.late += u64::from(missed));
+                self.missed.add(u64::from(missed));
                 due += interval.saturating_mul(missed);
             }
         }
