@@ -50,8 +50,13 @@ impl Broker {
         Server::start(Command::new(program).arg("-c").arg(path))
     }
 
-    async fn restart(&mut self) {
+    /// Ends it; its port stays the same.
+    pub(crate) fn kill(&mut self) {
         self.server.kill();
+    }
+
+    pub(crate) async fn restart(&mut self) {
+        self.kill();
         self.server = Self::server(&self.folder, &self.settings).expect("it started before");
         until_listening(self.port).await;
     }

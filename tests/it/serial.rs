@@ -41,7 +41,7 @@ impl Wire {
             .await;
     }
 
-    fn cut(&mut self) {
+    pub(crate) fn cut(&mut self) {
         self.socat.kill();
         for path in [self.port(), self.far_path()] {
             // socat removes its links only when it ends in peace.
@@ -49,7 +49,7 @@ impl Wire {
         }
     }
 
-    async fn mend(&mut self) {
+    pub(crate) async fn mend(&mut self) {
         self.socat = Self::socat(&self.folder).expect("socat started before");
         self.until_there().await;
     }

@@ -12,6 +12,7 @@ use watchpost::pollers::Reason;
 use super::{Daemon, Dial};
 use crate::influxdb::{ANSWERS, influxd, influxql};
 use crate::mqtt::Broker;
+use crate::serial::Wire;
 use crate::snmp::fake::Fake;
 use crate::support::{config, free_port, text, until};
 
@@ -167,5 +168,85 @@ async fn labels_and_payloads_of_a_hundred_thousand_characters_are_counted_and_co
     // 40 MB went through.
     assert!(grown < 16 << 20, "{grown}");
     assert!(daemon.log().len() < 10_000, "{}", daemon.log());
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_broker_and_a_port_may_be_absent_at_start_come_die_and_come_back() {
+    let (Some(mut broker), Some(mut wire)) = (Broker::start().await, Wire::lay().await) else {
+        return;
+    };
+    broker.kill();
+    wire.cut();
+    let daemon = Daemon::start(&format!(
+        "[mqtt.home]\nurl = 'mqtt://127.0.0.1:{}'\n\
+         [[mqtt.home.topic]]\nfilter = 'n'\nformat = 'number'\nqos = 1\n\
+         [serial.probe]\ndevice = '{}'\nformat = 'number'\n\
+         [rule.mqtt]\nmetric = 'mqtt_value'\nequals = 7\n\
+         [rule.serial]\nmetric = 'serial_value'\nequals = 7\n",
+        broker.port,
+        text(&wire.port())
+    ))
+    .await;
+    let targets = ["mqtt.home", "serial.probe"];
+    let until_states = async |wanted: [&str; 2]| {
+        let is_so = async || {
+            let mut states = daemon.states().await;
+            states.sort();
+            states == wanted
+        };
+        daemon.until(&format!("{wanted:?}"), is_so).await;
+    };
+    for id in targets {
+        daemon.until_target(id, "down").await;
+        assert_ne!(daemon.target(id).await.unwrap()["lastError"], "");
+    }
+    assert!(daemon.states().await.is_empty());
+    for _ in 0..2 {
+        broker.restart().await;
+        wire.mend().await;
+        for id in targets {
+            daemon.until_target(id, "up").await;
+        }
+        broker.publish("n", "7", &["-q", "1"]);
+        wire.far().write_all(b"\n7\n").unwrap();
+        until_states(["mqtt firing", "serial firing"]).await;
+        broker.kill();
+        wire.cut();
+        for id in targets {
+            daemon.until_target(id, "down").await;
+        }
+        // Not resolved: nobody knows.
+        until_states(["mqtt unknown", "serial unknown"]).await;
+    }
+    // Each change is logged, not each try.
+    let count = |what: &str| daemon.log().matches(what).count();
+    assert_eq!((count("\"down: "), count("up again")), (6, 4), "{}", daemon.log());
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_program_that_never_stops_talking_delays_no_other_and_costs_no_memory() {
+    let daemon = Daemon::start(&format!(
+        "[exec.talker]\ncommand = ['yes']\ninterval = '2s'\ntimeout = '1900ms'\n\
+         [tcp.good]\naddress = '127.0.0.1:{}'\ninterval = '100ms'\ntimeout = '90ms'\n",
+        free_port()
+    ))
+    .await;
+    let before = daemon.resident_bytes();
+    daemon.until_target("exec.talker", "down").await;
+    let talker = daemon.metric("watchpost_polls_total{kind=\"exec\"}").await;
+    let polls = async || daemon.metric("watchpost_polls_total{kind=\"tcp\"}").await;
+    let first = polls().await;
+    daemon
+        .until("the talker is polled again", async || {
+            daemon.metric("watchpost_polls_total{kind=\"exec\"}").await > talker
+        })
+        .await;
+    // Twenty would be due.
+    let more = polls().await - first;
+    assert!(more >= 10.0, "{more}");
+    let grown = daemon.resident_bytes().saturating_sub(before);
+    assert!(grown < 8 << 20, "{grown}");
     daemon.stop().await;
 }

@@ -30,6 +30,7 @@ async fn a_message_over_the_threshold_is_told_by_webhook_api_stream_and_command_
     ))
     .await;
     daemon.until_target("mqtt.home", "up").await;
+    assert!(daemon.get("/readyz").await.contains("\"ready\":true"));
     let mut events = daemon.events().await;
 
     broker.publish("sensors/hall/climate", "{\"temp\": 35}", &["-q", "1"]);
