@@ -188,7 +188,7 @@ impl Visitor for Spawn<'_> {
             // Not `run_until_cancelled`: it would hold the task's large future twice.
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = task.run(make) => {}
+                () = task.run(&make) => {}
             }
             if !closing.is_cancelled() {
                 task.retire().await;

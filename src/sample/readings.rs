@@ -163,7 +163,7 @@ impl Readings {
         let all: Vec<_> = own.chain(tags.iter().copied()).collect();
         let (id, row) = self.catalogue.row(measurement, &all);
         let at = *self.row_ids.entry(id).or_insert_with(|| {
-            self.rows.push(LocalRow { row, id, cursor: 0, fields: Vec::new() });
+            push_tight(&mut self.rows, LocalRow { row, id, cursor: 0, fields: Vec::new() });
             u32::try_from(self.rows.len() - 1).expect("rows are bounded by series")
         });
         self.row_index.insert(hash, at);

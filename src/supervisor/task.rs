@@ -76,16 +76,16 @@ impl Task {
     }
 
     /// Polls until dropped.
-    pub(super) async fn run<P: Poller>(&mut self, make: impl Fn() -> P) {
+    pub(super) async fn run<P: Poller>(&mut self, make: &impl Fn() -> P) {
         match self.cadence {
-            Cadence::Every { interval, deadline } => self.every(interval, deadline, &make).await,
+            Cadence::Every { interval, deadline } => self.every(interval, deadline, make).await,
             // Apart, so that the many that are polled on the beat do not pay for its room.
-            Cadence::OnArrival { quiet } => Box::pin(self.on_arrival(quiet, &make)).await,
+            Cadence::OnArrival { quiet } => Box::pin(self.on_arrival(quiet, make)).await,
         }
     }
 
     /// Ends every series of the target: it is no longer watched.
-    pub(super) async fn retire(mut self) {
+    pub(super) async fn retire(&mut self) {
         self.readings.stale_others();
         let mut batches = self.readings.finish(Written::News);
         if let Some(about) = &mut self.about {
@@ -109,13 +109,9 @@ impl Task {
         loop {
             sleep_until(due).await;
             let started = Instant::now();
-            // In one expression: a binding for the poll would hold its future twice.
-            let result = match timeout_at(
-                started + deadline,
-                AssertUnwindSafe(poller.poll(&mut self.readings)).catch_unwind(),
-            )
-            .await
-            {
+            // On the heap only while it lasts: of ten thousand targets few are polled at a time.
+            let poll = Box::pin(AssertUnwindSafe(poller.poll(&mut self.readings)).catch_unwind());
+            let result = match timeout_at(started + deadline, poll).await {
                 Ok(Ok(result)) => result,
                 Ok(Err(panic)) => Err(bug(&*panic)),
                 Err(_) => Err(overdue("no answer within", deadline)),

@@ -73,11 +73,11 @@ impl Bench {
         let mut task =
             Task::new(self.env.clone(), self.target.clone(), self.status.clone(), cadence);
         self.tasks.spawn(async move {
-            task.run(|| {
+            let make = || {
                 *count.lock().unwrap() += 1;
                 Scripted(script.clone())
-            })
-            .await;
+            };
+            task.run(&make).await;
         });
         made
     }
