@@ -26,7 +26,7 @@ const SERIES_MAX: usize = 100_000;
 const LABEL_BYTES_MAX: usize = 1_024;
 
 /// A row to write fields into, from [`Readings::row`]. Valid for the `Readings` it came from.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RowRef(u32);
 
 /// The row that takes what must be rejected.
@@ -153,7 +153,8 @@ impl Readings {
             hash = hash.wrapping_add(1);
         }
         let too_long = |text: &str| text.len() > LABEL_BYTES_MAX;
-        if self.series >= SERIES_MAX
+        // Rows are bounded apart: one without readings has no series.
+        if self.series.max(self.rows.len()) >= SERIES_MAX
             || too_long(measurement)
             || tags.iter().any(|(name, value)| too_long(name) || too_long(value))
         {
