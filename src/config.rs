@@ -87,7 +87,8 @@ crate::config! {
         pub interval: Option<Located<Duration>>,
         /// The deadline of a poll; must be below the interval.
         pub timeout: Option<Located<Duration>>,
-        /// Tags of every series of this target.
+        /// Tags of every series of this target. Those of a serial port may have places in its lines:
+        /// `{/id}`, `{name}` or `{#2}`.
         pub tags: BTreeMap<String, String>,
     }
     check(common, table) {

@@ -145,6 +145,12 @@ pub trait Kind: FromTable + Clone + PartialEq + fmt::Debug + Send + Sync + 'stat
         Ok(())
     }
 
+    /// Whether a tag of the target's is not for all its series, because the poller makes it of what
+    /// it reads.
+    fn sets_tag(&self, _name: &str) -> bool {
+        false
+    }
+
     /// Makes a poller, without touching the world: at start, and again after a panic.
     fn poller(&self, target: &Target, shared: &Arc<Shared>) -> Self::Poller;
 }
@@ -226,6 +232,19 @@ impl KindConfig {
             }
         }
         self.visit(Timeout)
+    }
+
+    /// See [`Kind::sets_tag`].
+    #[must_use]
+    pub fn sets_tag(&self, name: &str) -> bool {
+        struct Sets<'n>(&'n str);
+        impl Visitor for Sets<'_> {
+            type Output = bool;
+            fn visit<K: Kind>(self, kind: &K) -> bool {
+                kind.sets_tag(self.0)
+            }
+        }
+        self.visit(Sets(name))
     }
 
     /// See [`Kind::check`].

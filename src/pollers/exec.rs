@@ -87,7 +87,7 @@ impl Kind for Config {
     fn poller(&self, _: &Target, _: &Arc<Shared>) -> Exec {
         let Program { command, env } = &self.program;
         let env = env.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned()));
-        let plan = self.payload.as_ref().map(|payload| Plan::new(payload, "exec", &[]));
+        let plan = self.payload.as_ref().map(|payload| Plan::new(payload, "exec", []));
         Exec { command: command.clone(), env: env.collect(), plan }
     }
 }
@@ -132,7 +132,7 @@ fn read_payload(
         return Err(failed(program, finished, Reason::Malformed, "with too much output"));
     }
     let row = out.row(&plan.measurement, &[]);
-    plan.write(&finished.stdout, row, &[], out).map_err(|reject| {
+    plan.write(&finished.stdout, row, &[], out).map(drop).map_err(|reject| {
         let why = format!("with output that was rejected for its {}", reject.as_str());
         failed(program, finished, Reason::Malformed, &why)
     })

@@ -4,12 +4,14 @@
 //! It refuses to guess: what is not a number as configured is counted, never written.
 
 mod plan;
+mod tag;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-pub use plan::{Plan, Reject, Rejects};
+pub use plan::{Plan, Reject, Rejects, Taken};
+pub use tag::TagText;
 
 use crate::config::read::{Context, FromToml, Node, Table, string, wrong_type};
 use crate::config::{Located, Regex};

@@ -20,12 +20,11 @@ use self::connection::{Connection, News};
 
 use crate::config::read::{Context, FromTable, FromToml, Key, Node, Table, parsed, table_schema};
 use crate::config::{ByteSize, Located, Secret, Target};
-use crate::pollers::format::{Format, Payload};
+use crate::pollers::format::{Payload, TagText};
 use crate::pollers::{Cadence, Kind, PollError, Poller, Shared};
 use crate::sample::Readings;
 use crate::tls::Tls;
-use crate::wire::json::parse_pointer;
-use crate::wire::topic::{Filter, LevelText, check_topic};
+use crate::wire::topic::{Filter, check_topic};
 
 /// Messages taken in one poll before what they say is handed on: enough to spread its cost, few
 /// enough that at full speed nothing waits longer than a millisecond.
@@ -159,48 +158,15 @@ crate::config! {
         pub filter: Located<Filter>,
         /// Quality of service asked for, 0 to 2.
         pub qos: u8 = 0,
-        /// Tags: texts with `{n}` for the n-th level of the topic, from 0, or with the format
-        /// `json` `{ at = "/id" }` for what a JSON pointer leads to.
-        pub tags: BTreeMap<String, Located<Tag>>,
+        /// Tags: texts with `{n}` for the n-th level of the topic, from 0, and `{…}` for a place in
+        /// the payload: `{/id}` for what a JSON pointer leads to, `{name}` for a key, a column or a
+        /// group, `{#2}` for a column's number. One whose place is missing, null or empty is left
+        /// out.
+        pub tags: BTreeMap<String, Located<TagText>>,
         /// A series not heard of for this long goes stale.
         pub stale_after: Option<Duration>,
     }
     check(subscription, table) { subscription.check(table); }
-}
-
-/// Where a tag's value is from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Tag {
-    /// The topic.
-    Levels(LevelText),
-    /// The payload.
-    Pointer(String),
-}
-
-impl FromToml for Tag {
-    fn from_toml(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Self> {
-        if !node.get_ref().is_table() {
-            return parsed(node, "a text such as \"{1}\", or { at = \"/id\" }", cx, str::parse)
-                .map(Self::Levels);
-        }
-        let mut table = Table::new(node, "tags", cx)?;
-        let at = table.get::<Located<String>>("at");
-        table.finish();
-        let at = at?;
-        match parse_pointer(&at.value) {
-            Ok(_) => Some(Self::Pointer(at.value)),
-            Err(message) => {
-                cx.diagnostics.error(&at.place, message);
-                None
-            }
-        }
-    }
-    fn schema() -> Json {
-        serde_json::json!({ "anyOf": [{ "type": "string" }, {
-            "type": "object", "properties": { "at": { "type": "string" } },
-            "required": ["at"], "additionalProperties": false,
-        }] })
-    }
 }
 
 impl FromToml for Filter {
@@ -220,8 +186,8 @@ impl FromToml for Topic {
         table.finish();
         let topic = Self { subscription: subscription?, payload: payload? };
         for tag in topic.subscription.tags.values() {
-            if matches!(tag.value, Tag::Pointer(_)) && topic.payload.format.value != Format::Json {
-                cx.diagnostics.error(&tag.place, "a tag's value is in the payload only with the format `json`");
+            if let Err(message) = topic.payload.check_tag(&tag.value) {
+                cx.diagnostics.error(&tag.place, message);
             }
         }
         Some(topic)
@@ -243,8 +209,8 @@ impl Subscription {
                 Some("a tag needs a name".to_owned())
             } else if ["target", "kind", "site"].contains(&name.as_str()) {
                 Some(format!("the tag `{name}` is set by watchpost; choose another name"))
-            } else if let (Tag::Levels(text), Some(levels)) = (&tag.value, self.filter.value.levels())
-                && let Some(last) = text.last_level().filter(|last| *last >= levels)
+            } else if let Some(levels) = self.filter.value.levels()
+                && let Some(last) = tag.value.last_level().filter(|last| *last >= levels)
             {
                 let filter = self.filter.value.as_str();
                 Some(format!("there is no level {{{last}}}: topics of `{filter}` have {{0}} to {{{}}}", levels - 1))

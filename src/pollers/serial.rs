@@ -5,14 +5,15 @@
 
 mod link;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use link::Link;
 
-use crate::config::read::{FromTable, Key, Table};
-use crate::config::{ByteSize, Target};
-use crate::pollers::format::{Payload, Plan, Reject, Rejects};
+use crate::config::read::{FromTable, FromToml, Key, Table};
+use crate::config::{ByteSize, Located, Target};
+use crate::pollers::format::{Payload, Plan, Reject, Rejects, TagText};
 use crate::pollers::{Cadence, Kind, PollError, Poller, Reason, Shared};
 use crate::sample::Readings;
 use crate::wire::lines::{Lines, Piece};
@@ -89,13 +90,27 @@ pub struct Config {
     pub port: Port,
     /// What a line means.
     pub payload: Payload,
+    /// Those of the target's tags that are in each line, such as `{ probe = "{/id}" }`, and so not
+    /// the same for all its series.
+    pub tags: BTreeMap<String, Located<TagText>>,
 }
 
 impl FromTable for Config {
     fn from_table(table: &mut Table<'_, '_, '_>) -> Option<Self> {
         let port = Port::from_table(table);
         let payload = Payload::from_table(table);
-        Some(Self { port: port?, payload: payload? })
+        let tags = line_tags(table);
+        let config = Self { port: port?, payload: payload?, tags };
+        for tag in config.tags.values() {
+            let checked = match tag.value.last_level() {
+                Some(level) => Err(format!("a line has no level {{{level}}}; columns are {{#1}}, {{#2}} and so on")),
+                None => config.payload.check_tag(&tag.value),
+            };
+            if let Err(message) = checked {
+                table.cx.diagnostics.error(&tag.place, message);
+            }
+        }
+        Some(config)
     }
     fn keys() -> Vec<Key> {
         let mut keys = Port::keys();
@@ -104,8 +119,26 @@ impl FromTable for Config {
     }
 }
 
+/// The target's `tags` that have a `{` in them. The others, and what all have in common, are read
+/// with the keys every target has.
+fn line_tags(table: &mut Table<'_, '_, '_>) -> BTreeMap<String, Located<TagText>> {
+    let entries = table.entries().get("tags").and_then(|node| node.get_ref().as_table());
+    let made = entries
+        .into_iter()
+        .flatten()
+        .filter(|(_, node)| node.get_ref().as_str().is_some_and(|text| text.contains('{')));
+    made.filter_map(|(name, node)| {
+        Some((name.get_ref().to_string(), Located::from_toml(node, table.cx)?))
+    })
+    .collect()
+}
+
 impl Kind for Config {
     type Poller = SerialPoller;
+
+    fn sets_tag(&self, name: &str) -> bool {
+        self.tags.contains_key(name)
+    }
 
     fn cadence(&self, _interval: Duration, _timeout: Duration) -> Cadence {
         Cadence::OnArrival { quiet: self.port.quiet }
@@ -118,7 +151,8 @@ impl Kind for Config {
             shared: shared.clone(),
             open: None,
             reader: Reader {
-                plan: Plan::new(&self.payload, "serial", &[]),
+                plan: Plan::new(&self.payload, "serial", self.tags.values().map(|tag| &tag.value)),
+                tags: self.tags.iter().map(|(name, tag)| (name.clone(), tag.value.clone())).collect(),
                 rejects: Rejects::default(),
                 good: 0,
                 wrong_in_a_row: 0,
@@ -188,6 +222,7 @@ impl SerialPoller {
 #[derive(Debug)]
 struct Reader {
     plan: Plan,
+    tags: Vec<(String, TagText)>,
     rejects: Rejects,
     good: u32,
     wrong_in_a_row: u32,
@@ -199,7 +234,7 @@ impl Reader {
             Piece::Line(line) if line.trim_ascii().is_empty() => return,
             Piece::Line(line) => {
                 let row = out.row(&self.plan.measurement, &[]);
-                let outcome = self.plan.write(line, row, &[], out);
+                let outcome = self.plan.write(line, row, &self.tags, out);
                 out.cut();
                 outcome
             }
@@ -207,7 +242,8 @@ impl Reader {
             Piece::TooLong => Err(Reject::TooLong),
         };
         match outcome {
-            Ok(()) => {
+            Ok(taken) => {
+                self.rejects.add(Reject::Tag, u64::from(taken.lacks_tag));
                 self.good += 1;
                 self.wrong_in_a_row = 0;
             }

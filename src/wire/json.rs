@@ -131,10 +131,10 @@ impl<'de, F: FnMut(usize, Value<'_>)> Visitor<'de> for Walk<'_, F> {
         self.found(Value::Bool(value))
     }
     fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        self.found(Value::Number(value as f64))
+        self.found(Value::Signed(value))
     }
     fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        self.found(Value::Number(value as f64))
+        self.found(Value::Unsigned(value))
     }
     fn visit_f64<E>(self, value: f64) -> Result<(), E> {
         self.found(Value::Number(value))
@@ -215,14 +215,14 @@ mod tests {
         assert_eq!(
             read(&["/x", "/a/b~1c/1/d", "/a/~0", "/n", "/a", "/a/b~1c/0", "/missing"], document),
             Ok(vec![
-                "5 Number(1.0)".into(),
+                "5 Unsigned(1)".into(),
                 "1 Text(\"21.5\")".into(),
                 "2 Bool(true)".into(),
                 "0 Number(-2.5)".into()
             ])
         );
-        assert_eq!(read(&[""], " 7 "), Ok(vec!["0 Number(7.0)".into()]));
-        assert_eq!(read(&["/\u{e9}"], r#"{"\u00e9":1}"#), Ok(vec!["0 Number(1.0)".into()]));
+        assert_eq!(read(&[""], " 7 "), Ok(vec!["0 Unsigned(7)".into()]));
+        assert_eq!(read(&["/\u{e9}"], r#"{"\u00e9":-1}"#), Ok(vec!["0 Signed(-1)".into()]));
     }
 
     #[test]
@@ -241,11 +241,78 @@ mod tests {
         assert_eq!(parse_pointer("/~01/"), Ok(vec!["~1".into(), String::new()]));
     }
 
+    /// Any document, its numbers and texts and keys among them.
+    fn documents() -> impl Strategy<Value = serde_json::Value> {
+        use serde_json::Value as Json;
+        let leaf = prop_oneof![
+            Just(Json::Null),
+            any::<bool>().prop_map(Json::from),
+            any::<u64>().prop_map(Json::from),
+            any::<i64>().prop_map(Json::from),
+            (-1e9..1e9f64).prop_map(|number| Json::from((number * 8.0).round() / 8.0 + 0.125)),
+            any::<String>().prop_map(Json::from),
+        ];
+        leaf.prop_recursive(4, 40, 6, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Json::from),
+                proptest::collection::btree_map("[a-b0-1~/\"\\\\\u{1}é]{0,4}", inner, 0..6)
+                    .prop_map(|map| Json::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// Every value in a document that is neither null nor made of others, with its pointer.
+    fn scalars(
+        document: &serde_json::Value,
+        at: String,
+        found: &mut Vec<(String, serde_json::Value)>,
+    ) {
+        match document {
+            serde_json::Value::Null => {}
+            serde_json::Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    scalars(item, format!("{at}/{index}"), found);
+                }
+            }
+            serde_json::Value::Object(entries) => {
+                for (key, value) in entries {
+                    let key = key.replace('~', "~0").replace('/', "~1");
+                    scalars(value, format!("{at}/{key}"), found);
+                }
+            }
+            scalar => found.push((at, scalar.clone())),
+        }
+    }
+
+    fn shown(value: Value<'_>) -> String {
+        match value {
+            Value::Number(number) => serde_json::Value::from(number).to_string(),
+            Value::Unsigned(number) => number.to_string(),
+            Value::Signed(number) => number.to_string(),
+            Value::Bool(bool) => bool.to_string(),
+            Value::Text(text) => serde_json::Value::from(text).to_string(),
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_end_in_a_value_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let pointers = Pointers::new(["", "/a", "/0"]).unwrap();
             drop(pointers.read(&bytes, |_, _| ()));
+        }
+
+        #[test]
+        fn texts_and_numbers_are_those_serde_json_has(document in documents()) {
+            let mut values = Vec::new();
+            scalars(&document, String::new(), &mut values);
+            let pointers = Pointers::new(values.iter().map(|(pointer, _)| pointer.as_str())).unwrap();
+            for text in [document.to_string(), serde_json::to_string_pretty(&document).unwrap()] {
+                let mut found = vec![None; values.len()];
+                pointers.read(text.as_bytes(), |slot, value| found[slot] = Some(shown(value))).unwrap();
+                for ((pointer, value), found) in values.iter().zip(found) {
+                    prop_assert_eq!(found, Some(value.to_string()), "{} of {}", pointer, text);
+                }
+            }
         }
 
         #[test]

@@ -1,5 +1,4 @@
-//! MQTT topic filters: which topics one matches (MQTT 3.1.1 section 4.7), and texts made of a
-//! topic's levels.
+//! MQTT topic filters: which topics one matches (MQTT 3.1.1 section 4.7).
 
 /// Longest topic in bytes: its length is sent in 16 bits (MQTT 3.1.1 section 1.5.3).
 const TOPIC_BYTES_MAX: usize = 65_535;
@@ -102,61 +101,6 @@ pub fn check_topic(topic: &str) -> Result<(), String> {
     }
 }
 
-/// A text with the levels of a topic put in: `{1}` is the second.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LevelText {
-    parts: Vec<Part>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
-    Text(String),
-    Level(usize),
-}
-
-impl std::str::FromStr for LevelText {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut parts = Vec::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once('{') {
-            let level = after.split_once('}').and_then(|(n, rest)| Some((n.parse().ok()?, rest)));
-            let Some((level, after)) = level else {
-                return Err(format!(
-                    "`{text}` has a `{{` that does not begin a level such as {{1}}"
-                ));
-            };
-            parts.extend((!before.is_empty()).then(|| Part::Text(before.to_owned())));
-            parts.push(Part::Level(level));
-            rest = after;
-        }
-        parts.extend((!rest.is_empty()).then(|| Part::Text(rest.to_owned())));
-        Ok(Self { parts })
-    }
-}
-
-impl LevelText {
-    /// The highest level it asks for.
-    #[must_use]
-    pub fn last_level(&self) -> Option<usize> {
-        let level = |part: &Part| match part {
-            Part::Level(level) => Some(*level),
-            Part::Text(_) => None,
-        };
-        self.parts.iter().filter_map(level).max()
-    }
-
-    /// The text for a topic; a level the topic does not have is empty.
-    #[must_use]
-    pub fn fill(&self, topic: &str) -> String {
-        let part = |part: &'_ Part| match part {
-            Part::Text(text) => text.clone(),
-            Part::Level(level) => topic.split('/').nth(*level).unwrap_or_default().to_owned(),
-        };
-        self.parts.iter().map(part).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,16 +163,6 @@ mod tests {
             "a/#/b".parse::<Filter>().unwrap_err(),
             "the topic filter `a/#/b` may have `#` only as its whole last level"
         );
-    }
-
-    #[test]
-    fn levels_are_put_in() {
-        let text: LevelText = "{1}-{0}{9}!".parse().unwrap();
-        assert_eq!(text.fill("a/b"), "b-a!");
-        assert_eq!(text.last_level(), Some(9));
-        for wrong in ["{", "{x}", "{}", "{-1}"] {
-            assert!(wrong.parse::<LevelText>().is_err(), "{wrong}");
-        }
     }
 
     proptest! {

@@ -5,6 +5,10 @@
 pub enum Value<'a> {
     /// A number, as the format itself has them.
     Number(f64),
+    /// A whole number: as a name of something it must not be rounded.
+    Unsigned(u64),
+    /// A whole number below zero.
+    Signed(i64),
     /// True or false.
     Bool(bool),
     /// Text, which may spell a number.
@@ -17,6 +21,8 @@ impl Value<'_> {
     pub fn number(&self) -> Option<f64> {
         match *self {
             Self::Number(number) => Some(number).filter(|n| n.is_finite()),
+            Self::Unsigned(number) => Some(number as f64),
+            Self::Signed(number) => Some(number as f64),
             Self::Bool(bool) => Some(f64::from(u8::from(bool))),
             Self::Text(text) => number(text),
         }

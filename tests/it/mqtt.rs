@@ -120,7 +120,7 @@ async fn wildcards_levels_and_every_format_become_readings() {
         .follow(
             "[[mqtt.home.topic]]\nfilter = 'sensors/+/climate'\nformat = 'json'\nmeasurement = 'climate'\n\
              fields = { temperature_celsius = '/temp', humidity_ratio = { at = '/hum', scale = 0.01 } }\n\
-             tags = { room = '{1}', id = { at = '/id' } }\n\
+             tags = { room = '{1}', id = '{/id}' }\n\
              [[mqtt.home.topic]]\nfilter = 'plug/#'\nformat = 'text'\nmap = { ON = 1, OFF = 0 }\n\
              field = 'on'\nqos = 2\ntags = { plug = '{1}-{2}' }\n\
              [[mqtt.home.topic]]\nfilter = 'csv'\nformat = 'csv'\nfields = { b = 2 }\nqos = 1\n\
@@ -197,6 +197,37 @@ async fn retained_messages_are_marked_until_a_fresh_one_comes() {
         broker.follow(&format!("accept_retained = false\n{NUMBERS}").replace("'w'", "'v'")).await;
     broker.publish("n/a", "4", &[]);
     assert_eq!(strict.readings().await, ["mqtt_value{} 4"]);
+}
+
+#[tokio::test]
+async fn devices_that_share_a_topic_are_told_apart_by_what_they_say() {
+    let Some(broker) = Broker::start().await else { return };
+    let keys = "[[mqtt.home.topic]]\nfilter = 'probes/+'\nformat = 'json'\nqos = 1\n\
+         fields = { t = '/temp' }\ntags = { probe = '{1}-{/id}' }\n";
+    broker.publish("probes/hall", r#"{"temp":20,"id":"old"}"#, &["-r"]);
+    let mut driven = broker.follow(keys).await;
+    assert_eq!(
+        driven.readings().await,
+        [r#"mqtt_t{probe="hall-old"} 20"#, r#"mqtt_retained{probe="hall-old"} 1"#]
+    );
+    for (payload, readings) in [
+        (r#"{"temp":21.5,"id":"ev1x"}"#, vec![r#"mqtt_t{probe="hall-ev1x"} 21.5"#]),
+        (
+            r#"{"temp":3,"id":18446744073709551615}"#,
+            vec![r#"mqtt_t{probe="hall-18446744073709551615"} 3"#],
+        ),
+        (
+            r#"{"temp":4,"id":null}"#,
+            vec!["mqtt_t{} 4", r#"mqtt_rejected_total{filter="probes/+",reason="tag"} 1"#],
+        ),
+        (
+            r#"{"temp":19,"id":"old"}"#,
+            vec![r#"mqtt_t{probe="hall-old"} 19"#, r#"mqtt_retained{probe="hall-old"} 0"#],
+        ),
+    ] {
+        broker.publish("probes/hall", payload, &["-q", "1"]);
+        assert_eq!(driven.readings().await, readings, "{payload}");
+    }
 }
 
 #[tokio::test]
@@ -519,8 +550,8 @@ fn mistakes_in_the_table_are_told() {
             "there is no level {2}: topics of `a/+` have {0} to {1}",
         ),
         (
-            "url = 'mqtt://x'\n[[mqtt.x.topic]]\nfilter = 'a'\nformat = 'number'\ntags = { n = { at = '/x' } }",
-            "a tag's value is in the payload only with the format `json`",
+            "url = 'mqtt://x'\n[[mqtt.x.topic]]\nfilter = 'a'\nformat = 'number'\ntags = { n = '{/x}' }",
+            "the format `number` has no place `{/x}`; `json`, `csv`, `key_value` and `regex` have places",
         ),
         (
             "url = 'mqtt://x'\n[[mqtt.x.topic]]\nfilter = 'a'\nformat = 'number'\ntags = { site = 'x' }",

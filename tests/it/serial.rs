@@ -116,6 +116,31 @@ async fn lines_of_every_format_become_readings() {
 }
 
 #[tokio::test]
+async fn probes_that_share_a_line_are_told_apart_by_what_they_say() {
+    for (keys, line) in [
+        (
+            "format = 'json'\nfields = { t = '/t' }\ntags = { id = '{/id}', rack = 'a1' }",
+            "{\"t\":5,\"id\":\"ev1x\"}",
+        ),
+        ("format = 'csv'\nfields = { t = 2 }\ntags = { id = '{#1}', rack = 'a1' }", "ev1x,5"),
+    ] {
+        let Some(wire) = Wire::lay().await else { return };
+        let table = wire.table(keys);
+        let own = config(&table).targets[0].tags.clone();
+        let names: Vec<_> = own.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["target", "kind", "rack"], "what lines say is no tag of the target");
+        let mut driven = wire.driven(keys, &shared());
+        driven.poll().await.0.unwrap();
+        write!(wire.far(), "\n{line}\n{}\n", line.replace("ev1x", "ev2x")).unwrap();
+        let is_value = |word: &String| word.starts_with("serial_t{");
+        let all = |words: &[String]| words.iter().filter(|word| is_value(word)).count() == 2;
+        let mut words = driven.readings_until(all).await;
+        words.retain(is_value);
+        assert_eq!(words, ["serial_t{id=\"ev1x\"} 5", "serial_t{id=\"ev2x\"} 5"]);
+    }
+}
+
+#[tokio::test]
 async fn noise_and_half_and_overlong_lines_are_counted_and_skipped() {
     let Some(wire) = Wire::lay().await else { return };
     let mut driven = wire.driven("format = 'number'\nmax_line = '64B'", &shared());

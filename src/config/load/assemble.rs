@@ -80,7 +80,7 @@ impl Draft<'_> {
             ("kind".to_owned(), kind.name().to_owned()),
         ];
         tags.extend(self.site.clone().map(|site| ("site".to_owned(), site)));
-        tags.extend(common.tags);
+        tags.extend(common.tags.into_iter().filter(|(name, _)| !kind.sets_tag(name)));
         Target { name: name.into(), interval, timeout, tags: tags.into(), kind }
     }
 

@@ -1,6 +1,7 @@
 //! A format made ready to decode: names resolved, places compiled, values scaled and mapped.
 
-use super::{At, Field, Format, Payload};
+use super::tag::set_text;
+use super::{At, Field, Format, Payload, TagText};
 use crate::sample::{Readings, RowRef};
 use crate::wire::json::Pointers;
 use crate::wire::value::Value;
@@ -17,6 +18,8 @@ pub enum Reject {
     Number,
     /// None of the fields is in it.
     Missing,
+    /// A tag is not in it; its values are taken without.
+    Tag,
     /// It is longer than allowed.
     TooLong,
     /// Its beginning was missed.
@@ -27,11 +30,12 @@ pub enum Reject {
 
 impl Reject {
     /// All there are, in the order of their declaration.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Encoding,
         Self::Syntax,
         Self::Number,
         Self::Missing,
+        Self::Tag,
         Self::TooLong,
         Self::Half,
         Self::Overflow,
@@ -45,6 +49,7 @@ impl Reject {
             Self::Syntax => "syntax",
             Self::Number => "number",
             Self::Missing => "missing",
+            Self::Tag => "tag",
             Self::TooLong => "too_long",
             Self::Half => "half",
             Self::Overflow => "overflow",
@@ -95,10 +100,20 @@ pub struct Plan {
     pub measurement: String,
     decoder: Decoder,
     fields: Vec<FieldPlan>,
-    /// Of the payload at hand, by place: fields first, then tags. Kept for its room.
+    /// Of the payload at hand, by place: fields first, then the places of tags. Kept for its room.
     numbers: Vec<Option<f64>>,
     texts: Vec<String>,
-    tag_names: Vec<String>,
+    /// Its tags, made of those. Kept for its room.
+    tags: Vec<String>,
+}
+
+/// A payload that was taken.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Taken {
+    /// Where its readings are; of a format with rows of its own, the row that was given.
+    pub row: RowRef,
+    /// Whether a tag was left out, because the payload lacks what it is made of.
+    pub lacks_tag: bool,
 }
 
 #[derive(Debug)]
@@ -114,7 +129,7 @@ enum Decoder {
     /// `number` and `text`: all of it is one value.
     Whole,
     Json(Pointers),
-    /// The column of each field, from 0.
+    /// The column of each place, from 0.
     Csv {
         separator: u8,
         columns: Vec<usize>,
@@ -130,31 +145,36 @@ enum Decoder {
 }
 
 impl Plan {
-    /// Of a checked configuration. `tag_pointers` are tags whose values are in the payload, JSON
-    /// only: name and pointer.
+    /// Of a checked configuration. `tags` are the tags its rows get, some of them perhaps out of
+    /// the payload; [`Plan::write`] takes the same in the same order.
     #[must_use]
-    pub fn new(payload: &Payload, kind: &str, tag_pointers: &[(String, String)]) -> Self {
+    pub fn new<'t>(
+        payload: &Payload,
+        kind: &str,
+        tags: impl IntoIterator<Item = &'t TagText>,
+    ) -> Self {
         let fields =
             payload.fields.iter().map(|(name, field)| FieldPlan::new(name, field, payload));
-        let names = payload.fields.values().map(|field| match &field.at.value {
+        let mut fields: Vec<_> = fields.collect();
+        let of_tags: Vec<&At> = tags.into_iter().flat_map(TagText::places).collect();
+        let places = payload.fields.values().map(|f| &f.at.value).chain(of_tags.iter().copied());
+        let names = places.clone().map(|at| match at {
             At::Name(name) => name.clone(),
             At::Column(column) => column.to_string(),
         });
-        let mut fields: Vec<_> = fields.collect();
         let decoder = match payload.format.value {
             Format::Number | Format::Text => {
                 fields = vec![FieldPlan::whole(payload)];
                 Decoder::Whole
             }
             Format::Json => {
-                let pointers: Vec<_> =
-                    names.chain(tag_pointers.iter().map(|(_, pointer)| pointer.clone())).collect();
+                let pointers: Vec<_> = names.collect();
                 let compiled = Pointers::new(pointers.iter().map(String::as_str));
                 Decoder::Json(compiled.expect("pointers are checked with the configuration"))
             }
             Format::Csv => Decoder::Csv {
                 separator: payload.separator.as_ref().map_or(b',', |s| s.as_bytes()[0]),
-                columns: payload.fields.values().map(|f| payload.column(&f.at.value)).collect(),
+                columns: places.map(|at| payload.column(at)).collect(),
             },
             Format::KeyValue => Decoder::KeyValue { keys: names.collect() },
             Format::Regex => Decoder::Regex {
@@ -167,8 +187,8 @@ impl Plan {
             measurement: payload.measurement.clone().unwrap_or_else(|| kind.to_owned()),
             decoder,
             numbers: vec![None; fields.len()],
-            texts: vec![String::new(); tag_pointers.len()],
-            tag_names: tag_pointers.iter().map(|(name, _)| name.clone()).collect(),
+            texts: vec![String::new(); of_tags.len()],
+            tags: Vec::new(),
             fields,
         }
     }
@@ -177,12 +197,20 @@ impl Plan {
     /// looked up once.
     #[must_use]
     pub fn has_one_row(&self) -> bool {
-        self.tag_names.is_empty() && !matches!(self.decoder, Decoder::Influx)
+        self.texts.is_empty() && !matches!(self.decoder, Decoder::Influx)
+    }
+
+    /// The row of its readings if it [has one](Plan::has_one_row); else the one of a payload that
+    /// says nothing of its tags.
+    pub fn row(&mut self, tags: &[(String, TagText)], out: &mut Readings) -> RowRef {
+        self.texts.iter_mut().for_each(String::clear);
+        self.fill_tags(tags);
+        out.row(&self.measurement, &named(tags, &self.tags))
     }
 
     /// Decodes a payload and writes its readings: into `row` if it [has one](Plan::has_one_row),
-    /// else into rows made of `tags` and what the payload says. Good values are written even where
-    /// others are rejected.
+    /// else into rows made of `tags`, with their levels put in, and what the payload says. Good
+    /// values are written even where others are rejected.
     ///
     /// # Errors
     /// What was rejected first.
@@ -190,34 +218,43 @@ impl Plan {
         &mut self,
         payload: &[u8],
         row: RowRef,
-        tags: &[(&str, &str)],
+        tags: &[(String, TagText)],
         out: &mut Readings,
-    ) -> Result<(), Reject> {
+    ) -> Result<Taken, Reject> {
+        let mut taken = Taken { row, lacks_tag: false };
         if matches!(self.decoder, Decoder::Influx) {
-            return write_influx(payload, tags, out);
+            self.fill_tags(tags);
+            return write_influx(payload, &named(tags, &self.tags), out).map(|()| taken);
         }
         self.numbers.fill(None);
         self.texts.iter_mut().for_each(String::clear);
         let wrong = self.decode(payload)?;
-        let row = if self.tag_names.is_empty() {
-            row
-        } else {
-            let own = self.tag_names.iter().zip(&self.texts).map(|(k, v)| (k.as_str(), v.as_str()));
-            let all: Vec<_> = own.chain(tags.iter().copied()).collect();
-            out.row(&self.measurement, &all)
-        };
-        let mut some = false;
+        // What has no readings makes no row either, or ids made up for ever would cost memory.
+        if self.numbers.iter().all(Option::is_none) {
+            return Err(if wrong { Reject::Number } else { Reject::Missing });
+        }
+        if !self.texts.is_empty() {
+            taken.lacks_tag = !self.fill_tags(tags);
+            taken.row = out.row(&self.measurement, &named(tags, &self.tags));
+        }
         for (field, number) in self.fields.iter().zip(&self.numbers) {
             if let Some(number) = number {
-                some = true;
-                out.set(row, &field.name, *number);
+                out.set(taken.row, &field.name, *number);
             }
         }
-        match wrong {
-            true => Err(Reject::Number),
-            false if !some => Err(Reject::Missing),
-            false => Ok(()),
+        if wrong { Err(Reject::Number) } else { Ok(taken) }
+    }
+
+    /// Makes the tags out of what was found; false if one is left out.
+    fn fill_tags(&mut self, tags: &[(String, TagText)]) -> bool {
+        self.tags.resize_with(tags.len(), String::new);
+        let mut found = self.texts.iter();
+        let mut are_whole = true;
+        for ((_, text), tag) in tags.iter().zip(&mut self.tags) {
+            tag.clear();
+            are_whole &= text.fill(&mut found, tag);
         }
+        are_whole
     }
 
     /// Fills in what the payload has; true if some of it is no number.
@@ -270,14 +307,8 @@ impl Plan {
     }
 }
 
-/// A value as a tag's.
-fn set_text(text: &mut String, value: Value<'_>) {
-    text.clear();
-    match value {
-        Value::Text(value) => text.push_str(value),
-        Value::Number(number) => text.push_str(&number.to_string()),
-        Value::Bool(bool) => text.push_str(if bool { "true" } else { "false" }),
-    }
+fn named<'t>(tags: &'t [(String, TagText)], values: &'t [String]) -> Vec<(&'t str, &'t str)> {
+    tags.iter().zip(values).map(|((name, _), value)| (name.as_str(), value.as_str())).collect()
 }
 
 /// Writes the points of line protocol, under their own measurements and tags. Their timestamps

@@ -34,7 +34,7 @@ fn read(config: &str, payload_bytes: &[u8]) -> (Vec<String>, Option<Reject>) {
     let tags = TargetTags { target: "t".into(), tags: Arc::default() };
     let clock = Arc::new(Clock::starting_at(Timestamp::from_secs(1)));
     let mut out = Readings::new(catalogue.clone(), clock, tags);
-    let mut plan = Plan::new(&payload(config).unwrap(), "serial", &[]);
+    let mut plan = Plan::new(&payload(config).unwrap(), "serial", []);
     let row = out.row(&plan.measurement, &[]);
     let rejected = plan.write(payload_bytes, row, &[], &mut out).err();
     let batches = out.finish(Written::News);
@@ -75,6 +75,78 @@ fn every_format_is_read() {
             None
         )
     );
+}
+
+/// As [`read`], with tags.
+fn read_tagged(config: &str, tags: &[(&str, &str)], line: &[u8]) -> (Vec<String>, Option<bool>) {
+    let catalogue = Arc::new(Catalogue::default());
+    let target = TargetTags { target: "t".into(), tags: Arc::default() };
+    let clock = Arc::new(Clock::starting_at(Timestamp::from_secs(1)));
+    let mut out = Readings::new(catalogue.clone(), clock, target);
+    let payload = payload(config).unwrap();
+    let tags: Vec<_> = tags
+        .iter()
+        .map(|(name, text)| (name.to_string(), text.parse::<TagText>().unwrap().at_topic("a/b")))
+        .collect();
+    tags.iter().for_each(|(_, text)| payload.check_tag(text).unwrap());
+    let mut plan = Plan::new(&payload, "serial", tags.iter().map(|(_, text)| text));
+    let row = plan.row(&tags, &mut out);
+    let taken = plan.write(line, row, &tags, &mut out).ok();
+    let batches = out.finish(Written::News);
+    let samples = batches.iter().flat_map(|batch| &batch.samples);
+    let words = samples.map(|s| format!("{} {}", catalogue.series(s.series), s.value));
+    (words.collect(), taken.map(|taken| taken.lacks_tag))
+}
+
+#[test]
+fn tags_are_read_in_every_format_that_has_places() {
+    let json = "format = 'json'\nfields = { t = '/t' }";
+    let csv = "format = 'csv'\ncolumns = ['t', 'id']\nfields = { t = 1 }";
+    let key_value = "format = 'key_value'\nfields = { t = 't' }";
+    let regex = "format = 'regex'\npattern = '(?<id>\\w+)?:(?<t>\\d+)'\nfields = { t = 't' }";
+    for (config, tag, line) in [
+        (json, "{/a/id}", r#"{"t":5,"a":{"id":"ev1x"}}"#),
+        (json, "ev{/id}x", r#"{"id":1.0,"t":5}"#),
+        (csv, "{id}", "5, ev1x"),
+        (csv, "{#2}", "5,\"ev1x\""),
+        (key_value, "{id}", "id=ev1x t=5"),
+        (regex, "{id}", "ev1x:5"),
+        ("format = 'number'\nfield = 't'", "ev1x", "5"),
+    ] {
+        let expected = (vec!["serial_t{tag=\"ev1x\"} 5".to_owned()], Some(false));
+        assert_eq!(read_tagged(config, &[("tag", tag)], line.as_bytes()), expected, "{line}");
+    }
+    for (config, tag, line) in [
+        (json, "ev{/id}", r#"{"t":5}"#),
+        (json, "ev{/id}", r#"{"t":5,"id":null}"#),
+        (json, "ev{/id}", r#"{"t":5,"id":{"a":1}}"#),
+        (json, "ev{/id}", r#"{"t":5,"id":""}"#),
+        (csv, "ev{id}", "5"),
+        (key_value, "{id}", "t=5"),
+        (regex, "{id}", ":5"),
+    ] {
+        let tags = [("tag", tag), ("level", "{1}")];
+        let expected = (vec!["serial_t{level=\"b\"} 5".to_owned()], Some(true));
+        assert_eq!(read_tagged(config, &tags, line.as_bytes()), expected, "{line}");
+    }
+    let tags = [("a", "{/a}"), ("b", "{1}"), ("c", "{/b}{/a}")];
+    assert_eq!(
+        read_tagged(json, &tags, br#"{"b":false,"t":5,"a":-3}"#).0,
+        [r#"serial_t{a="-3",b="b",c="false-3"} 5"#]
+    );
+    let influx = read_tagged("format = 'influx'", &[("b", "{1}")], b"climate,room=hall t=1");
+    assert_eq!(influx.0, [r#"climate_t{b="b",room="hall"} 1"#]);
+}
+
+#[test]
+fn hostile_tags_are_bounded_and_escaped() {
+    let json = "format = 'json'\nfields = { t = '/t' }";
+    let long = format!(r#"{{"t":5,"id":"{}"}}"#, "x".repeat(100_000));
+    assert_eq!(read_tagged(json, &[("id", "{/id}")], long.as_bytes()).0, [""; 0]);
+    let controls = br#"{"t":5,"id":"a\n b=1,\u0000\"\\\u001b[31m"}"#;
+    let (words, taken) = read_tagged(json, &[("id", "{/id}")], controls);
+    assert_eq!((words.len(), taken), (1, Some(false)));
+    assert!(!words[0].contains('\n'), "{words:?}");
 }
 
 #[test]

@@ -3,12 +3,12 @@
 //! This is the path of every message; in the steady state it copies and allocates nothing.
 
 use rumqttc::Publish;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{Broker, Tag, Topic};
-use crate::pollers::format::{Plan, Reject, Rejects};
+use super::{Broker, Topic};
+use crate::pollers::format::{Plan, Reject, Rejects, TagText};
 use crate::sample::{Readings, RowRef};
-use crate::wire::topic::{Filter, LevelText};
+use crate::wire::topic::Filter;
 
 /// Topics whose rows are kept ready. At the bound all are forgotten and found again: a topic that
 /// changes with every message costs time, not memory.
@@ -31,7 +31,7 @@ pub struct Messages {
 struct TopicPlan {
     filter: Filter,
     plan: Plan,
-    tags: Vec<(String, LevelText)>,
+    tags: Vec<(String, TagText)>,
     stale_after: Option<std::time::Duration>,
     rejects: Rejects,
 }
@@ -40,10 +40,12 @@ struct TopicPlan {
 #[derive(Debug)]
 struct Leg {
     topic: usize,
+    /// Where its readings go if they all go into one row.
     row: RowRef,
-    tags: Vec<(String, String)>,
-    /// Whether the last message was a retained one.
-    is_retained: bool,
+    /// Its tags with the topic's levels in them; none where the row is all there is to know.
+    tags: Vec<(String, TagText)>,
+    /// The rows whose last message was a retained one.
+    retained: FxHashSet<RowRef>,
 }
 
 impl Messages {
@@ -84,15 +86,18 @@ impl Messages {
     }
 
     /// What a topic means, from the filters it matches.
-    fn route(&self, topic: &[u8], out: &mut Readings) -> Vec<Leg> {
+    fn route(&mut self, topic: &[u8], out: &mut Readings) -> Vec<Leg> {
         // A topic is UTF-8 (MQTT 3.1.1 section 4.7.3); another matches nothing.
         let Ok(topic) = std::str::from_utf8(topic) else { return Vec::new() };
-        let matching = self.topics.iter().enumerate().filter(|(_, t)| t.filter.matches(topic));
-        let leg = |(at, plan): (usize, &TopicPlan)| {
-            let tags: Vec<_> =
-                plan.tags.iter().map(|(name, text)| (name.clone(), text.fill(topic))).collect();
-            let row = out.row(&plan.plan.measurement, &borrowed(&tags));
-            Leg { topic: at, row, tags, is_retained: false }
+        let matching = self.topics.iter_mut().enumerate().filter(|(_, t)| t.filter.matches(topic));
+        let leg = |(at, plan): (usize, &mut TopicPlan)| {
+            let tags = plan.tags.iter().map(|(name, text)| (name.clone(), text.at_topic(topic)));
+            let mut tags: Vec<_> = tags.collect();
+            let row = plan.plan.row(&tags, out);
+            if plan.plan.has_one_row() {
+                tags = Vec::new();
+            }
+            Leg { topic: at, row, tags, retained: FxHashSet::default() }
         };
         matching.map(leg).collect()
     }
@@ -112,17 +117,11 @@ fn follow(topics: &mut [TopicPlan], legs: &mut [Leg], message: &Publish, out: &m
     for leg in legs {
         let topic = &mut topics[leg.topic];
         out.stale_after(topic.stale_after);
-        let outcome = if topic.plan.has_one_row() {
-            topic.plan.write(&message.payload, leg.row, &[], out)
-        } else {
-            topic.plan.write(&message.payload, leg.row, &borrowed(&leg.tags), out)
-        };
-        match outcome {
-            Ok(()) if message.retain != leg.is_retained => {
-                leg.is_retained = message.retain;
-                out.set(leg.row, "retained", f64::from(u8::from(message.retain)));
+        match topic.plan.write(&message.payload, leg.row, &leg.tags, out) {
+            Ok(taken) => {
+                topic.rejects.add(Reject::Tag, u64::from(taken.lacks_tag));
+                leg.mark(taken.row, message.retain, out);
             }
-            Ok(()) => {}
             Err(reason) => topic.rejects.add(reason, 1),
         }
         out.stale_after(None);
@@ -130,25 +129,26 @@ fn follow(topics: &mut [TopicPlan], legs: &mut [Leg], message: &Publish, out: &m
     out.cut();
 }
 
-fn borrowed(tags: &[(String, String)]) -> Vec<(&str, &str)> {
-    tags.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+impl Leg {
+    /// Writes whether a row's last message was a retained one, where that has changed.
+    fn mark(&mut self, row: RowRef, is_retained: bool, out: &mut Readings) {
+        let has_changed = match is_retained {
+            true => self.retained.insert(row),
+            false => self.retained.remove(&row),
+        };
+        if has_changed {
+            out.set(row, "retained", f64::from(u8::from(is_retained)));
+        }
+    }
 }
 
 impl TopicPlan {
     fn new(topic: &Topic) -> Self {
         let tags = &topic.subscription.tags;
-        let levels = tags.iter().filter_map(|(name, tag)| match &tag.value {
-            Tag::Levels(text) => Some((name.clone(), text.clone())),
-            Tag::Pointer(_) => None,
-        });
-        let pointers = tags.iter().filter_map(|(name, tag)| match &tag.value {
-            Tag::Pointer(pointer) => Some((name.clone(), pointer.clone())),
-            Tag::Levels(_) => None,
-        });
         Self {
             filter: topic.subscription.filter.value.clone(),
-            plan: Plan::new(&topic.payload, "mqtt", &pointers.collect::<Vec<_>>()),
-            tags: levels.collect(),
+            plan: Plan::new(&topic.payload, "mqtt", tags.values().map(|tag| &tag.value)),
+            tags: tags.iter().map(|(name, tag)| (name.clone(), tag.value.clone())).collect(),
             stale_after: topic.subscription.stale_after,
             rejects: Rejects::default(),
         }
@@ -195,7 +195,7 @@ mod tests {
     fn labels_out_of_topics_and_payloads_are_bounded() {
         let (mut messages, mut out) = made(
             "filter = '+/#'\nformat = 'json'\nfields = { v = '/v' }\n\
-             tags = { a = '{0}', b = { at = '/b' } }",
+             tags = { a = '{0}', b = '{/b}' }",
         );
         let long = "x".repeat(60_000);
         let fine = Publish::new(long.clone(), QoS::AtMostOnce, r#"{"v":1}"#);
@@ -205,6 +205,21 @@ mod tests {
         assert_eq!(out.rejected(), 2);
         assert_eq!(out.series_len(), 0);
         assert!(out.finish(Written::News).is_empty());
+    }
+
+    #[test]
+    fn ids_out_of_payloads_end_at_the_bound_and_without_readings_make_nothing() {
+        let (mut messages, mut out) =
+            made("filter = '#'\nformat = 'json'\nfields = { v = '/v' }\ntags = { id = '{/id}' }");
+        let mut take = |payload: String| {
+            messages.take(&Publish::new("t", QoS::AtMostOnce, payload), &mut out);
+        };
+        (0..10).for_each(|n| take(format!(r#"{{"v":"x","id":{n}}}"#)));
+        (0..10).for_each(|n| take(format!(r#"{{"id":{n}}}"#)));
+        (0..100_010).for_each(|n| take(format!(r#"{{"v":1,"id":{n}}}"#)));
+        assert_eq!(messages.routes.len(), 1);
+        assert!((99_990..=100_000).contains(&out.series_len()), "{}", out.series_len());
+        assert_eq!(out.rejected(), 100_010 - out.series_len() as u64);
     }
 
     #[test]

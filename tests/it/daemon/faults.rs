@@ -135,7 +135,7 @@ async fn labels_and_payloads_of_a_hundred_thousand_characters_are_counted_and_co
     let daemon = Daemon::start(&format!(
         "[mqtt.home]\nurl = 'mqtt://127.0.0.1:{}'\n\
          [[mqtt.home.topic]]\nfilter = 'json/#'\nformat = 'json'\nfields = {{ v = '/v' }}\n\
-         tags = {{ id = {{ at = '/id' }}, room = '{{1}}' }}\nqos = 1\n\
+         tags = {{ id = '{{/id}}', room = '{{1}}' }}\nqos = 1\n\
          [[mqtt.home.topic]]\nfilter = 'number'\nformat = 'number'\nmeasurement = 'n'\nqos = 1\n\
          [rule.seen]\nmetric = 'mqtt_v'\nequals = 7\n\
          [rule.rejected]\nmetric = 'n_rejected_total'\nabove = 199\n",

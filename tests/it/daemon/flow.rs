@@ -63,6 +63,42 @@ async fn a_message_over_the_threshold_is_told_by_webhook_api_stream_and_command_
 }
 
 #[tokio::test]
+async fn devices_on_one_topic_are_judged_each_on_its_own() {
+    let Some(broker) = Broker::start().await else { return };
+    let daemon = Daemon::start(&format!(
+        "[mqtt.home]\nurl = 'mqtt://127.0.0.1:{}'\n\
+         [[mqtt.home.topic]]\nfilter = 'probes'\nformat = 'json'\nqos = 1\n\
+         fields = {{ t = '/temp' }}\ntags = {{ probe = '{{/id}}' }}\n\
+         [rule.hot]\nmetric = 'mqtt_t'\nabove = 30\n\
+         summary = '{{{{ labels.probe }}}} is at {{{{ value }}}}'\n\
+         [rule.cold]\nmetric = 'mqtt_t'\nbelow = 5\n\
+         summary = '{{{{ labels.probe }}}} is at {{{{ value }}}}'\n",
+        broker.port
+    ))
+    .await;
+    daemon.until_target("mqtt.home", "up").await;
+    let mut events = daemon.events().await;
+    broker.publish("probes", "{\"temp\":35,\"id\":\"ev1x\"}", &["-q", "1"]);
+    broker.publish("probes", "{\"temp\":2,\"id\":17}", &["-q", "1"]);
+    events.until_heard("ev1x is at 35").await;
+    events.until_heard("17 is at 2").await;
+    let alerts = daemon.alerts().await;
+    let mut firing: Vec<_> = alerts
+        .iter()
+        .map(|alert| (&alert["labels"]["alertname"], &alert["labels"]["probe"]))
+        .collect();
+    firing.sort_by_key(|(rule, _)| rule.to_string());
+    assert_eq!(firing, [(&json!("cold"), &json!("17")), (&json!("hot"), &json!("ev1x"))]);
+    // That one of them cools down says nothing of the other.
+    broker.publish("probes", "{\"temp\":20,\"id\":\"ev1x\"}", &["-q", "1"]);
+    events.until_heard("\"inactive\"").await;
+    let alerts = daemon.alerts().await;
+    assert_eq!(alerts.len(), 1, "{alerts:?}");
+    assert_eq!(alerts[0]["labels"]["probe"], "17");
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn a_serial_line_over_the_threshold_is_answered_by_mqtt() {
     let (Some(broker), Some(wire)) = (Broker::start().await, Wire::lay().await) else { return };
     let daemon = Daemon::start(&format!(
