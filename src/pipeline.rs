@@ -4,6 +4,7 @@
 //! A batch is judged the moment it arrives, then handed to the sinks; neither sinks nor actions
 //! can make it wait, for both only queue. It reads no clock but the daemon's.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::config::{Config, Target};
 use crate::events::{Event, Events};
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::rules::{Alert, Audience, Engine, State, Transition};
-use crate::sample::{Batch, Clock, Timestamp};
+use crate::sample::{Batch, Clock, Series, Timestamp};
 use crate::sinks::Sinks;
 
 /// Polls waiting to be judged. Judging takes microseconds: this many wait only while something is
@@ -208,11 +209,13 @@ impl Pipeline {
                 _ = done.send(());
             }
             Ask::Forget(targets) => {
-                let now = self.clock.now();
-                for target in targets {
-                    let tags = [("target", &*target.name), ("kind", target.kind.name())];
-                    self.engine.forget_target(&tags, now, transitions);
-                }
+                let gone: HashSet<_> =
+                    targets.iter().map(|target| (&*target.name, target.kind.name())).collect();
+                let is_gone = |series: &Series| {
+                    let target = series.tag("target").zip(series.tag("kind"));
+                    target.is_some_and(|target| gone.contains(&target))
+                };
+                self.engine.forget(is_gone, self.clock.now(), transitions);
             }
         }
     }

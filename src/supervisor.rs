@@ -7,11 +7,11 @@
 mod status;
 mod task;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use status::{Snapshot, Status};
@@ -69,7 +69,7 @@ pub struct Supervisor {
     env: Env,
     board: Board,
     running: BTreeMap<String, Running>,
-    tasks: JoinSet<String>,
+    tasks: JoinSet<()>,
     /// The daemon ends: what is not known at the end is not thereby gone.
     closing: CancellationToken,
     targets: Gauge,
@@ -79,6 +79,7 @@ pub struct Supervisor {
 struct Running {
     target: Arc<Target>,
     stop: CancellationToken,
+    task: AbortHandle,
 }
 
 impl Supervisor {
@@ -108,7 +109,7 @@ impl Supervisor {
     pub async fn update(&mut self, targets: &[Arc<Target>]) -> Changes {
         let mut wanted: BTreeMap<_, _> = targets.iter().map(|t| (t.id(), t)).collect();
         let mut changes = Changes::default();
-        let mut stopping = Vec::new();
+        let mut stopping = HashSet::new();
         self.running.retain(|id, running| {
             let keep = wanted.get(id).is_some_and(|target| **target == running.target);
             if keep {
@@ -119,15 +120,18 @@ impl Supervisor {
                     changes.removed.push(running.target.clone());
                 }
                 running.stop.cancel();
-                stopping.push(id.clone());
+                changes.stopped += 1;
+                // One that has ended by itself, which only a bug can do, is not waited for.
+                if !running.task.is_finished() {
+                    stopping.insert(running.task.id());
+                }
             }
             keep
         });
-        changes.stopped = stopping.len();
         while !stopping.is_empty() {
-            match self.tasks.join_next().await {
-                Some(Ok(id)) => stopping.retain(|stopped| *stopped != id),
-                Some(Err(_)) => {}
+            match self.tasks.join_next_with_id().await {
+                Some(Ok((task, ()))) => _ = stopping.remove(&task),
+                Some(Err(panic)) => _ = stopping.remove(&panic.id()),
                 None => break,
             }
         }
@@ -145,10 +149,9 @@ impl Supervisor {
         board.insert(id.clone(), status.clone());
         drop(board);
         let stop = self.closing.child_token();
-        let spawn =
-            Spawn { supervisor: self, id: id.clone(), target: &target, status, stop: &stop };
-        target.kind.visit(spawn);
-        self.running.insert(id, Running { target: target.clone(), stop });
+        let spawn = Spawn { supervisor: self, target: &target, status, stop: &stop };
+        let task = target.kind.visit(spawn);
+        self.running.insert(id, Running { target, stop, task });
     }
 
     fn rewrite_board(&mut self) {
@@ -167,19 +170,18 @@ impl Supervisor {
 /// Starts the task of a target of any kind.
 struct Spawn<'a> {
     supervisor: &'a mut Supervisor,
-    id: String,
     target: &'a Arc<Target>,
     status: Arc<Status>,
     stop: &'a CancellationToken,
 }
 
 impl Visitor for Spawn<'_> {
-    type Output = ();
-    fn visit<K: Kind>(self, kind: &K) {
+    type Output = AbortHandle;
+    fn visit<K: Kind>(self, kind: &K) -> AbortHandle {
         let env = self.supervisor.env.clone();
         let target = self.target.clone();
         let cadence = kind.cadence(target.interval, target.timeout);
-        let (kind, id, shared) = (kind.clone(), self.id, env.shared.clone());
+        let (kind, shared) = (kind.clone(), env.shared.clone());
         let made_of = target.clone();
         let make = move || kind.poller(&made_of, &shared);
         let mut task = task::Task::new(env, target, self.status, cadence);
@@ -193,8 +195,7 @@ impl Visitor for Spawn<'_> {
             if !closing.is_cancelled() {
                 task.retire().await;
             }
-            id
-        });
+        })
     }
 }
 

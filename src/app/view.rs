@@ -1,5 +1,7 @@
 //! The daemon as the API shows it.
 
+use std::collections::HashSet;
+
 use super::{Arc, Board, Config, Daemon, Handle, PoisonError, RwLock};
 use crate::api::{TargetView, Wait};
 use crate::config::Named;
@@ -54,12 +56,11 @@ impl Daemon for View {
             waits.push(Wait { what: "engine".into(), why: "it does not answer".into() });
         }
         let config = self.config();
-        let started = self.board.snapshots();
-        for target in &config.targets {
-            if !started.iter().any(|s| s.target.id() == target.id()) {
-                waits.push(Wait { what: target.id(), why: "not started yet".into() });
-            }
-        }
+        let started: HashSet<_> =
+            self.board.snapshots().iter().map(|snapshot| snapshot.target.id()).collect();
+        let missing = config.targets.iter().map(|target| target.id());
+        let missing = missing.filter(|id| !started.contains(id));
+        waits.extend(missing.map(|what| Wait { what, why: "not started yet".into() }));
         waits
     }
 }

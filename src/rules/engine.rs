@@ -245,11 +245,12 @@ impl Engine {
         self.relink(&alerts);
     }
 
-    /// A target is no longer watched: the alerts of the series with all its tags end with a
-    /// transition, and what was known of these series is forgotten.
-    pub fn forget_target(
+    /// Targets are no longer watched: the alerts of their series end with a transition, and what
+    /// was known of these series is forgotten. One pass for all of them: there may be thousands of
+    /// either.
+    pub fn forget(
         &mut self,
-        tags: &[(&str, &str)],
+        is_gone: impl Fn(&Series) -> bool,
         now: Timestamp,
         out: &mut Vec<Transition>,
     ) {
@@ -258,8 +259,7 @@ impl Engine {
             if self.series[id].len == UNSEEN {
                 continue;
             }
-            let series = self.catalogue.series(series);
-            if !tags.iter().all(|(name, value)| series.tag(name) == Some(value)) {
+            if !is_gone(&self.catalogue.series(series)) {
                 continue;
             }
             for link in self.series[id].links() {

@@ -261,9 +261,9 @@ fn a_reload_keeps_the_alerts_and_timers_of_rules_that_did_not_change() {
 fn a_target_that_is_no_longer_watched_takes_its_alerts_along() {
     let mut bench = Bench::new("[rule.r]\nmetric = 'rack_celsius'\nabove = 30\n");
     bench.sample(0.0, 36.0);
-    bench.engine.forget_target(&[("target", "b")], time(1.0), &mut bench.out);
+    bench.engine.forget(|series| series.tag("target") == Some("b"), time(1.0), &mut bench.out);
     assert_eq!(bench.said(), NONE);
-    bench.engine.forget_target(&[("target", "a")], time(1.0), &mut bench.out);
+    bench.engine.forget(|series| series.tag("target") == Some("a"), time(1.0), &mut bench.out);
     assert_eq!(bench.said(), ["inactive@1! the target was removed"]);
     assert_eq!(bench.sample(0.5, 36.0), ["firing@0.5! 36 > 30"], "it may come back");
 }
