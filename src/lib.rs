@@ -3,7 +3,7 @@
 //!
 //! Read [`sample`] first: it has the words. Then [`pollers`], which make samples, [`supervisor`],
 //! which runs them, [`rules`], which judge, [`sinks`] and [`actions`], and last [`app`], which puts
-//! them together. [`config`] is how all of it is told what to do; [`wire`] turns bytes into values.
+//! them together. [`mod@config`] is how all of it is told what to do; [`wire`] turns bytes into values.
 
 pub mod actions;
 pub mod api;

@@ -1,7 +1,7 @@
 //! InfluxDB 1, 2 and 3, and what speaks like them, VictoriaMetrics for one.
 //!
 //! A request a server refuses because of its lines is halved until the guilty line is found; that
-//! one goes to [quarantine](quarantine), the others are written. Whatever else is refused is kept
+//! one goes to [`quarantine`], the others are written. Whatever else is refused is kept
 //! and tried again: it is the server or the configuration that must change, not the samples.
 //! Where the outcome of a request is unknown it is repeated, which changes nothing: a point
 //! written twice is the same point.
