@@ -18,7 +18,8 @@ run:
 
 ## Everything: what `check` does, and the tests against real servers, which it installs.
 test: servers tools check
-	$(CARGO) test --locked
+	$(CARGO) test --locked --doc
+	$(CARGO) test --locked --test it
 	$(CARGO) build --locked --manifest-path fuzz/Cargo.toml
 
 ## What needs no servers and no network: format, lints, documentation, licences, unit tests.
