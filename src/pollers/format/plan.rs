@@ -230,19 +230,22 @@ impl Plan {
         self.texts.iter_mut().for_each(String::clear);
         let wrong = self.decode(payload)?;
         // What has no readings makes no row either, or ids made up for ever would cost memory.
-        if self.numbers.iter().all(Option::is_none) {
-            return Err(if wrong { Reject::Number } else { Reject::Missing });
-        }
-        if !self.texts.is_empty() {
+        if !self.texts.is_empty() && self.numbers.iter().any(Option::is_some) {
             taken.lacks_tag = !self.fill_tags(tags);
             taken.row = out.row(&self.measurement, &named(tags, &self.tags));
         }
+        let mut some = false;
         for (field, number) in self.fields.iter().zip(&self.numbers) {
             if let Some(number) = number {
+                some = true;
                 out.set(taken.row, &field.name, *number);
             }
         }
-        if wrong { Err(Reject::Number) } else { Ok(taken) }
+        match wrong {
+            true => Err(Reject::Number),
+            false if !some => Err(Reject::Missing),
+            false => Ok(taken),
+        }
     }
 
     /// Makes the tags out of what was found; false if one is left out.

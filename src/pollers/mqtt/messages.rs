@@ -119,8 +119,12 @@ fn follow(topics: &mut [TopicPlan], legs: &mut [Leg], message: &Publish, out: &m
         out.stale_after(topic.stale_after);
         match topic.plan.write(&message.payload, leg.row, &leg.tags, out) {
             Ok(taken) => {
-                topic.rejects.add(Reject::Tag, u64::from(taken.lacks_tag));
-                leg.mark(taken.row, message.retain, out);
+                if taken.lacks_tag {
+                    topic.rejects.add(Reject::Tag, 1);
+                }
+                if message.retain || !leg.retained.is_empty() {
+                    leg.mark(taken.row, message.retain, out);
+                }
             }
             Err(reason) => topic.rejects.add(reason, 1),
         }
