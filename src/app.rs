@@ -171,6 +171,11 @@ impl App {
         self.pipeline.alerts().await.is_some()
     }
 
+    /// Done when nothing is judged any more, which before [`App::close`] only a bug can bring about.
+    pub async fn broke(&self) {
+        self.pipeline.ended().await;
+    }
+
     /// Takes over another configuration: what did not change goes on undisturbed.
     ///
     /// Rules and actions change first, so that no sample of a new target meets old rules.

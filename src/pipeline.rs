@@ -67,6 +67,11 @@ impl Handle {
         wait.await.ok()
     }
 
+    /// Done when the pipeline has ended.
+    pub async fn ended(&self) {
+        self.0.closed().await;
+    }
+
     /// Takes over rules, actions and sinks of another configuration.
     pub async fn reload(&self, config: Arc<Config>) {
         let (done, wait) = oneshot::channel();
@@ -248,5 +253,18 @@ async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_end_of_the_pipeline_is_seen_and_answers_no_more() {
+        let (handle, asks) = handle();
+        drop(asks);
+        handle.ended().await;
+        assert!(handle.alerts().await.is_none());
     }
 }

@@ -45,6 +45,8 @@ async fn serve(config: Config, path: Option<&Path>) -> Result<(), Box<dyn std::e
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
             _ = signals.hangup.recv() => reload(&mut app, path).await,
+            // Polling on with nobody to judge would look like watching. A new start may help.
+            () = app.broke() => return Err("the engine has ended, which is a bug".into()),
             () = watchdog.due() => watchdog.feed(&app).await,
         }
     }
