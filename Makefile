@@ -34,8 +34,11 @@ check:
 	fi
 	$(CARGO) test --locked --lib --bins
 
+## Measures, with the peer beside us in the same run where there is one.
 bench:
 	$(CARGO) bench --locked
+	$(CARGO) build --release --locked
+	benches/peers/run
 
 ## Each fuzz target for a few seconds. Coverage by rustc's own pass, so that stable Rust will do.
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
