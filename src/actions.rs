@@ -176,7 +176,7 @@ crate::config! {
         /// The longest a try may take; default 10s.
         timeout: Option<Located<Duration>>,
         /// How often a try that failed is repeated before the notice is given up on; default 12
-        /// (some seven minutes) for kinds that tell people, 3 (some seconds) for the others.
+        /// (at most seven minutes) for kinds that tell people, 3 (some seconds) for the others.
         retries: Option<u32>,
         /// How many notices may be under way at once, each of another alert.
         concurrency: u32 = 4,
@@ -197,8 +197,8 @@ crate::config! {
 /// Where no timeout is written: longer than a healthy receiver needs, short enough to try again.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Retries to tell people: with the dispatcher's backoff some seven minutes, so that a restart or
-/// a short outage of the receiver loses nothing.
+/// Retries to tell people: with the jittered backoff some four minutes and at most seven, so that a
+/// restart or a short outage of the receiver loses nothing.
 const RETRIES_TELLING: u32 = 12;
 
 /// Retries to change the world: some seconds, after which the reason for it may be gone.

@@ -63,9 +63,9 @@ config! {
         /// Whom to trust instead of the system's root certificates: a PEM file.
         pub ca: Option<PathBuf>,
         /// A client certificate with its chain: a PEM file.
-        pub cert: Option<PathBuf>,
+        pub client_cert: Option<PathBuf>,
         /// The client certificate's private key: a PEM file.
-        pub key: Option<PathBuf>,
+        pub client_key: Option<PathBuf>,
         /// Whether the server's certificate must be trusted.
         pub tls_verify: bool = true,
         /// Which addresses of a name to use: any, ipv4 or ipv6.
@@ -124,8 +124,8 @@ fn check_credentials(config: &Config, table: &mut Table<'_, '_, '_>) {
     if config.token.as_ref().is_some_and(|token| HeaderValue::from_str(token.reveal()).is_err()) {
         table.error("token", "the token has characters no header may have");
     }
-    if config.cert.is_some() != config.key.is_some() {
-        table.error("cert", "a client certificate takes both `cert` and `key`");
+    if config.client_cert.is_some() != config.client_key.is_some() {
+        table.error("client_cert", "a client certificate takes both `client_cert` and `client_key`");
     }
     if config.ca.is_some() && !config.tls_verify {
         table.error("ca", "`ca` says whom to trust, `tls_verify = false` that it does not matter");

@@ -55,7 +55,7 @@ crate::config! {
         pub bucket: Option<String>,
         /// v2 and v3: the token; none for a server that asks for none.
         pub token: Option<Secret>,
-        /// Compress requests: several times the CPU for a fifth of the traffic, which pays on
+        /// Compress requests: half as much CPU again for a fraction of the traffic, which pays on
         /// slow or metered links only.
         pub gzip: bool = false,
         /// Write when so many samples have come,

@@ -179,8 +179,11 @@ async fn a_server_that_wants_to_know_its_clients_gets_a_certificate() {
     let server = authority.server(2050, true).await;
     authority.sign("me", 2050);
     let keys = server.url() + &authority.key("ca", "ca.pem");
-    let mut known =
-        http(&(keys.clone() + &authority.key("cert", "me.pem") + &authority.key("key", "me.key")));
+    let mut known = http(
+        &(keys.clone()
+            + &authority.key("client_cert", "me.pem")
+            + &authority.key("client_key", "me.key")),
+    );
     let ((result, _), ()) = tokio::join!(known.poll(), server.serve());
     assert_eq!(result, Ok(()));
     let mut unknown = http(&keys);

@@ -203,7 +203,7 @@ fn mistakes_are_told() {
         ("url = \"http://x\"\nstatus = [99]", "a status is from 100 to 599"),
         ("url = \"http://x\"\nusername = \"me\"", "both `username` and `password`"),
         ("url = \"http://x\"\ntoken = \"a\\nb\"", "the token has characters"),
-        ("url = \"https://x\"\ncert = \"c.pem\"", "both `cert` and `key`"),
+        ("url = \"https://x\"\nclient_cert = \"c.pem\"", "both `client_cert` and `client_key`"),
         ("url = \"https://x\"\nca = \"c.pem\"\ntls_verify = false", "`ca` says whom to trust"),
         ("url = \"http://x\"\nmax_body = \"1GiB\"", "from 1 byte to 64MiB"),
         ("url = \"http://x\"\nfollow_redirects = 50", "at most 20"),

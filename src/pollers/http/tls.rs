@@ -79,7 +79,7 @@ impl Tls {
             .expect("ring has a cipher for TLS 1.2 and 1.3")
             .dangerous()
             .with_custom_certificate_verifier(verifier.clone());
-        let mut client = match (&config.cert, &config.key) {
+        let mut client = match (&config.client_cert, &config.client_key) {
             (Some(cert), Some(key)) => builder
                 .with_client_auth_cert(certificates(cert).await?, private_key(key).await?)
                 .map_err(|error| {
