@@ -2,8 +2,9 @@
 //! environment, with bounded output, and ended with their children.
 //!
 //! It knows no deadline: dropping the future of [`Process::run`] kills the program and its group,
-//! and [`Process::run_until`] ends them when it is told to, giving them a moment to tidy up. A child that makes a session of its own leaves the group and
-//! is nobody's here; only the service manager's cgroup holds those.
+//! and [`Process::run_until`] ends them when it is told to, giving them a moment to tidy up. A child
+//! that makes a session of its own leaves the group and is nobody's here; only the service manager's
+//! cgroup holds those.
 
 use std::process::Stdio;
 use std::sync::Arc;

@@ -21,7 +21,7 @@ use self::connection::{Connection, News};
 use crate::config::read::{Context, FromTable, FromToml, Key, Node, Table, parsed, table_schema};
 use crate::config::{ByteSize, Located, Secret, Target};
 use crate::pollers::format::{Payload, TagText};
-use crate::pollers::{Cadence, Kind, PollError, Poller, Shared};
+use crate::pollers::{Cadence, Kind, PollError, Poller, Reason, Shared};
 use crate::sample::Readings;
 use crate::tls::Tls;
 use crate::wire::topic::{Filter, check_topic};
@@ -337,8 +337,13 @@ impl Poller for MqttPoller {
                 return Ok(());
             }
         }
-        self.broke_young = connection.made.is_some_and(|made| made.elapsed() < YOUNG);
         let error = connection.failure(&self.config.broker).await;
+        self.broke_young = match connection.made {
+            Some(made) => made.elapsed() < YOUNG,
+            // What the broker sent may break it before the last subscription is heard of; a broker
+            // that is not there breaks nothing.
+            None => self.broke_young || error.reason == Reason::Malformed,
+        };
         self.connection = None;
         Err(error)
     }
