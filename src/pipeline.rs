@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::actions::Actions;
@@ -17,7 +17,7 @@ use crate::config::{Config, Target};
 use crate::events::{Event, Events};
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::rules::{Alert, Audience, Engine, State, Transition};
-use crate::sample::{Batch, Clock, Series, Timestamp};
+use crate::sample::{Batch, Clock, Series, Timestamp, until};
 use crate::sinks::Sinks;
 
 /// Polls waiting to be judged. Judging takes microseconds: this many wait only while something is
@@ -246,13 +246,6 @@ impl Pipeline {
             }
             self.events.publish(Event::Alert(notice));
         }
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }
 

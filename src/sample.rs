@@ -9,6 +9,7 @@ mod clock;
 mod readings;
 
 pub use catalogue::{Catalogue, Held, Row, Series, SeriesId};
+pub(crate) use clock::until;
 pub use clock::{Clock, Timestamp};
 pub use readings::{Readings, RowRef, TargetTags, Written};
 

@@ -1,10 +1,7 @@
 //! What people and programs are told of a transition.
 
-use std::sync::Arc;
-
 use super::{Alert, Labels, RuleConfig, Transition};
 use crate::actions::Notice;
-use crate::config::Named;
 use crate::template::Template;
 
 impl Transition {
@@ -12,22 +9,15 @@ impl Transition {
     /// says so: an alert is never lost to a misspelt label.
     #[must_use]
     pub fn notice(&self) -> Notice {
-        notice(
-            &self.rule,
-            Notice {
-                rule: self.rule.name.clone(),
-                state: self.to,
-                severity: self.rule.value.severity,
-                labels: self.labels.clone(),
-                value: self.value,
-                reason: self.reason.clone(),
-                summary: String::new(),
-                description: String::new(),
-                since: self.since.to_string(),
-                at: self.at.to_string(),
-                fingerprint: shown_fingerprint(&self.rule.name, &self.labels),
-            },
-        )
+        let alert = Alert {
+            rule: self.rule.clone(),
+            labels: self.labels.clone(),
+            state: self.to,
+            since: self.since,
+            value: self.value,
+            reason: self.reason.clone(),
+        };
+        alert.notice(self.at)
     }
 }
 
@@ -35,32 +25,26 @@ impl Alert {
     /// The alert as it stands, with its texts; `at` is when it was asked for.
     #[must_use]
     pub fn notice(&self, at: crate::sample::Timestamp) -> Notice {
-        notice(
-            &self.rule,
-            Notice {
-                rule: self.rule.name.clone(),
-                state: self.state,
-                severity: self.rule.value.severity,
-                labels: self.labels.clone(),
-                value: self.value,
-                reason: self.reason.clone(),
-                summary: String::new(),
-                description: String::new(),
-                since: self.since.to_string(),
-                at: at.to_string(),
-                fingerprint: shown_fingerprint(&self.rule.name, &self.labels),
-            },
-        )
+        let RuleConfig { severity, summary, description, .. } = &self.rule.value;
+        let mut notice = Notice {
+            rule: self.rule.name.clone(),
+            state: self.state,
+            severity: *severity,
+            labels: self.labels.clone(),
+            value: self.value,
+            reason: self.reason.clone(),
+            summary: String::new(),
+            description: String::new(),
+            since: self.since.to_string(),
+            at: at.to_string(),
+            fingerprint: shown_fingerprint(&self.rule.name, &self.labels),
+        };
+        let summary = text(summary.as_ref(), "summary", &notice);
+        let description = text(description.as_ref(), "description", &notice);
+        notice.summary = summary.unwrap_or_else(|| plain(&notice));
+        notice.description = description.unwrap_or_default();
+        notice
     }
-}
-
-fn notice(rule: &Arc<Named<RuleConfig>>, mut notice: Notice) -> Notice {
-    let RuleConfig { summary, description, .. } = &rule.value;
-    let summary = text(summary.as_ref(), "summary", &notice);
-    let description = text(description.as_ref(), "description", &notice);
-    notice.summary = summary.unwrap_or_else(|| plain(&notice));
-    notice.description = description.unwrap_or_default();
-    notice
 }
 
 fn text(template: Option<&Template>, key: &str, notice: &Notice) -> Option<String> {

@@ -14,7 +14,7 @@ use crate::config::{Target, show_duration};
 use crate::events::{Event, TargetEvent};
 use crate::metrics::Counter;
 use crate::pollers::{Cadence, PollError, Poller, Reason};
-use crate::sample::{Batch, Readings, TargetTags, Written};
+use crate::sample::{Batch, Readings, TargetTags, Written, until};
 
 /// A target that cannot be reached is tried again after this at the least…
 const RETRY_MIN: Duration = Duration::from_millis(500);
@@ -311,13 +311,6 @@ fn describe(out: &mut Readings, up: bool, failures: &[u64; Reason::ALL.len()]) {
     for (reason, count) in Reason::ALL.iter().zip(failures).filter(|(_, count)| **count > 0) {
         let label = [("reason", reason.as_str())];
         out.push_tagged("target", "failures_total", &label, *count as f64);
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }
 
