@@ -82,7 +82,7 @@ pub trait Kind: FromTable + Clone + PartialEq + fmt::Debug + Send + Sync + 'stat
     }
 
     /// The target it goes through, if it does: kind and name, such as `mqtt` and a broker's.
-    fn target_name(&self) -> Option<(&'static str, &Located<String>)> {
+    fn target_name(&self) -> Option<(&'static str, Located<String>)> {
         None
     }
 
@@ -91,83 +91,53 @@ pub trait Kind: FromTable + Clone + PartialEq + fmt::Debug + Send + Sync + 'stat
     fn action(&self, timeout: Duration, shared: &Arc<Shared>) -> Self::Action;
 }
 
-/// Takes an action's kind, whichever its type is; see [`KindConfig::visit`].
-pub trait Visitor {
-    /// What comes of it.
-    type Output;
-    /// Called with the action's kind.
-    fn visit<K: Kind>(self, kind: &K) -> Self::Output;
+crate::config::kinds! {
+    /// What an action does: the one key of its table that names a kind.
+    pub enum KindConfig {
+        webhook Webhook,
+        exec Exec,
+        snmp Snmp,
+        desktop Desktop,
+        mqtt Mqtt,
+        serial Serial,
+        log Log,
+    }
 }
 
-/// Writes the closed list of kinds once, and everything that follows from it.
-macro_rules! kinds {
-    ($($module:ident $variant:ident),* $(,)?) => {
-        $(pub mod $module;)*
-
-        /// What an action does: the one key of its table that names a kind.
-        #[derive(Debug, Clone, PartialEq)]
-        pub enum KindConfig {
-            $(#[doc = concat!("`", stringify!($module), " = { … }`")] $variant($module::Config),)*
-        }
-
-        impl KindConfig {
-            /// The kinds there are, as their keys are called.
-            pub const NAMES: &'static [&'static str] = &[$(stringify!($module)),*];
-
-            /// Reads the table of a kind.
-            fn read(kind: &str, table: &mut Table<'_, '_, '_>) -> Option<Self> {
-                match kind {
-                    $(stringify!($module) => $module::Config::from_table(table).map(Self::$variant),)*
-                    _ => None,
-                }
-            }
-
-            /// The kinds as keys, for the JSON Schema.
-            fn keys() -> Vec<Key> {
-                vec![$(Key {
-                    name: stringify!($module),
-                    description: concat!("An action of the kind `", stringify!($module), "`.").into(),
-                    required: false,
-                    schema: table_schema(&$module::Config::keys()),
-                }),*]
-            }
-
-            /// The kind's name.
-            #[must_use]
-            pub const fn name(&self) -> &'static str {
-                match self { $(Self::$variant(_) => stringify!($module),)* }
-            }
-
-            /// Whether it tells people something, or else changes the world.
-            #[must_use]
-            pub const fn tells_people(&self) -> bool {
-                match self { $(Self::$variant(_) => <$module::Config as Kind>::TELLS_PEOPLE,)* }
-            }
-
-            fn own_timeout(&self) -> Option<Duration> {
-                match self { $(Self::$variant(config) => config.timeout(),)* }
-            }
-
-            fn target_name(&self) -> Option<(&'static str, &Located<String>)> {
-                match self { $(Self::$variant(config) => config.target_name(),)* }
-            }
-
-            /// Hands the kind to a visitor that is generic over it.
-            pub fn visit<V: Visitor>(&self, visitor: V) -> V::Output {
-                match self { $(Self::$variant(config) => visitor.visit(config),)* }
+impl KindConfig {
+    /// See [`Kind::TELLS_PEOPLE`].
+    #[must_use]
+    pub fn tells_people(&self) -> bool {
+        struct Tells;
+        impl Visitor for Tells {
+            type Output = bool;
+            fn visit<K: Kind>(self, _: &K) -> bool {
+                K::TELLS_PEOPLE
             }
         }
-    };
-}
+        self.visit(Tells)
+    }
 
-kinds! {
-    webhook Webhook,
-    exec Exec,
-    snmp Snmp,
-    desktop Desktop,
-    mqtt Mqtt,
-    serial Serial,
-    log Log,
+    fn own_timeout(&self) -> Option<Duration> {
+        struct Timeout;
+        impl Visitor for Timeout {
+            type Output = Option<Duration>;
+            fn visit<K: Kind>(self, kind: &K) -> Option<Duration> {
+                kind.timeout()
+            }
+        }
+        self.visit(Timeout)
+    }
+
+    /// The kinds as keys of an action's table, for the JSON Schema.
+    fn as_keys() -> impl Iterator<Item = Key> {
+        Self::NAMES.iter().map(|&name| Key {
+            name,
+            description: format!("An action of the kind `{name}`."),
+            required: false,
+            schema: table_schema(&Self::keys(name)),
+        })
+    }
 }
 
 crate::config! {
@@ -289,7 +259,7 @@ impl ActionConfig {
     /// The JSON Schema of an action's table.
     pub(crate) fn schema() -> Json {
         let mut keys = Common::keys();
-        keys.extend(KindConfig::keys());
+        keys.extend(KindConfig::as_keys());
         let mut schema = table_schema(&keys);
         let one = |name: &&str| serde_json::json!({ "required": [name] });
         schema["oneOf"] = KindConfig::NAMES.iter().map(one).collect();
@@ -297,7 +267,14 @@ impl ActionConfig {
     }
 
     /// The target it goes through, if it does: kind and name, such as `mqtt` and a broker's.
-    pub(crate) fn target_name(&self) -> Option<(&'static str, &Located<String>)> {
-        self.kind.target_name()
+    pub(crate) fn target_name(&self) -> Option<(&'static str, Located<String>)> {
+        struct Target;
+        impl Visitor for Target {
+            type Output = Option<(&'static str, Located<String>)>;
+            fn visit<K: Kind>(self, kind: &K) -> Self::Output {
+                kind.target_name()
+            }
+        }
+        self.kind.visit(Target)
     }
 }

@@ -4,6 +4,7 @@
 
 mod alerts;
 mod check;
+mod client;
 mod generate;
 mod log;
 mod notify;
@@ -73,7 +74,7 @@ pub fn main() -> ExitCode {
         Command::Probe(args) => probe::run(config.as_deref(), &args),
         Command::Alerts(args) => alerts::run(config.as_deref(), &args),
         Command::Test(args) => test::run(&args),
-        Command::Notify(args) => notify::run(args, &log),
+        Command::Notify(args) => notify::run(config.as_deref(), &args, &log),
         Command::Generate(what) => {
             match generate::run(&what, Cli::command(), &mut std::io::stdout().lock()) {
                 Ok(()) => ExitCode::SUCCESS,

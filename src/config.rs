@@ -5,6 +5,7 @@
 
 mod built_in;
 pub mod diagnostic;
+mod kinds;
 mod load;
 pub mod read;
 mod schema;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use diagnostic::{Diagnostics, FileId, Place};
+pub(crate) use kinds::kinds;
 pub use load::Loader;
 pub use read::Located;
 pub use schema::schema;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Target;
-use crate::config::read::{FromTable, Key, Table};
+use crate::config::read::FromTable;
 use crate::sample::Readings;
 
 pub mod format;
@@ -155,69 +155,19 @@ pub trait Kind: FromTable + Clone + PartialEq + fmt::Debug + Send + Sync + 'stat
     fn poller(&self, target: &Target, shared: &Arc<Shared>) -> Self::Poller;
 }
 
-/// Takes a target's poller, whichever its type is; see [`KindConfig::visit`].
-pub trait Visitor {
-    /// What comes of it.
-    type Output;
-    /// Called with the target's kind.
-    fn visit<K: Kind>(self, kind: &K) -> Self::Output;
-}
-
-/// Writes the closed list of kinds once, and everything that follows from it.
-macro_rules! kinds {
-    ($($module:ident $variant:ident),* $(,)?) => {
-        $(pub mod $module;)*
-
-        /// The configuration of a target of any kind; boxed, so that each takes what it needs.
-        #[derive(Debug, Clone, PartialEq)]
-        pub enum KindConfig {
-            $(#[doc = concat!("`[", stringify!($module), ".NAME]`")] $variant(Box<$module::Config>),)*
-        }
-
-        impl KindConfig {
-            /// The kinds there are, as their tables are called.
-            pub const NAMES: &'static [&'static str] = &[$(stringify!($module)),*];
-
-            /// Reads the keys of a kind's own from a target's table.
-            pub(crate) fn read(kind: &str, table: &mut Table<'_, '_, '_>) -> Option<Self> {
-                match kind {
-                    $(stringify!($module) => $module::Config::from_table(table).map(Box::new).map(Self::$variant),)*
-                    _ => None,
-                }
-            }
-
-            /// The keys of a kind's own, for the JSON Schema.
-            pub(crate) fn keys(kind: &str) -> Vec<Key> {
-                match kind {
-                    $(stringify!($module) => $module::Config::keys(),)*
-                    _ => Vec::new(),
-                }
-            }
-
-            /// The kind's name.
-            #[must_use]
-            pub const fn name(&self) -> &'static str {
-                match self { $(Self::$variant(_) => stringify!($module),)* }
-            }
-
-            /// Hands the kind to a visitor that is generic over it.
-            pub fn visit<V: Visitor>(&self, visitor: V) -> V::Output {
-                match self { $(Self::$variant(config) => visitor.visit(&**config),)* }
-            }
-        }
-    };
-}
-
-kinds! {
-    icmp Icmp,
-    tcp Tcp,
-    http Http,
-    dns Dns,
-    snmp Snmp,
-    serial Serial,
-    mqtt Mqtt,
-    exec Exec,
-    host Host,
+crate::config::kinds! {
+    /// The configuration of a target of any kind, each boxed, so that it takes what it needs.
+    pub enum KindConfig {
+        icmp Icmp,
+        tcp Tcp,
+        http Http,
+        dns Dns,
+        snmp Snmp,
+        serial Serial,
+        mqtt Mqtt,
+        exec Exec,
+        host Host,
+    }
 }
 
 impl KindConfig {

@@ -1,7 +1,8 @@
 //! TLS as every client here speaks it: rustls on ring, the system's roots or an own authority.
 //!
 //! Roots are read once, when the first connection needs them: a daemon that speaks to nobody over
-//! TLS does not pay for them. Refuses versions below TLS 1.2.
+//! TLS does not pay for them. When certificates run out is noted whether or not they are trusted:
+//! that is when it matters most. Refuses versions below TLS 1.2.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -11,6 +12,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
+use tokio_rustls::rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
 use tokio_rustls::rustls::crypto::{
     CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature,
 };
@@ -66,6 +68,9 @@ pub enum TlsError {
     /// Certificates that rustls cannot use.
     #[error("cannot use the certificates: {0}")]
     Unusable(#[from] Error),
+    /// Authorities that vouch for nobody.
+    #[error("cannot use the authorities: {0}")]
+    Roots(#[from] VerifierBuilderError),
 }
 
 impl Tls {
@@ -74,31 +79,65 @@ impl Tls {
     /// # Errors
     /// A file is missing or broken, or there are no roots.
     pub fn client_config(&self) -> Result<ClientConfig, TlsError> {
-        let provider = Arc::new(ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()?;
-        let builder = if self.tls_verify {
-            builder.with_root_certificates(self.roots()?)
-        } else {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider)))
-        };
-        match (&self.client_cert, &self.client_key) {
-            (Some(cert), Some(key)) => {
-                let key_der = PrivateKeyDer::from_pem_file(key).map_err(file("a key", key))?;
-                Ok(builder.with_client_auth_cert(certificates(cert, "a certificate")?, key_der)?)
-            }
-            _ => Ok(builder.with_no_client_auth()),
-        }
+        Ok(self.watched()?.0)
     }
 
-    fn roots(&self) -> Result<Arc<RootCertStore>, TlsError> {
-        let Some(path) = &self.ca else { return system_roots() };
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(path, "authorities")? {
-            roots.add(certificate)?;
-        }
-        Ok(Arc::new(roots))
+    /// As [`Tls::client_config`], with what tells when the certificates run out that are shown to
+    /// its connections.
+    ///
+    /// # Errors
+    /// A file is missing or broken, or there are no roots.
+    pub fn watched(&self) -> Result<(ClientConfig, Expiry), TlsError> {
+        let provider = provider();
+        let judge = if self.tls_verify { Some(self.judge()?) } else { None };
+        let verifier =
+            Arc::new(Verifier { judge, provider: provider.clone(), expires: OnceLock::new() });
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier.clone());
+        let config = match (&self.client_cert, &self.client_key) {
+            (Some(cert), Some(key)) => {
+                let key_der = PrivateKeyDer::from_pem_file(key).map_err(file("a key", key))?;
+                builder.with_client_auth_cert(certificates(cert, "a certificate")?, key_der)?
+            }
+            _ => builder.with_no_client_auth(),
+        };
+        Ok((config, Expiry(verifier)))
     }
+
+    /// Who says whether a server is trusted.
+    fn judge(&self) -> Result<Arc<WebPkiServerVerifier>, TlsError> {
+        let roots = match &self.ca {
+            None => system_roots()?,
+            Some(path) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in certificates(path, "authorities")? {
+                    roots.add(certificate)?;
+                }
+                Arc::new(roots)
+            }
+        };
+        Ok(WebPkiServerVerifier::builder_with_provider(roots, provider().clone()).build()?)
+    }
+}
+
+/// Tells when the certificates of a connection run out.
+#[derive(Debug)]
+pub struct Expiry(Arc<Verifier>);
+
+impl Expiry {
+    /// When the first of the certificates that were shown first runs out, in seconds since the
+    /// epoch; known whether or not they were trusted.
+    #[must_use]
+    pub fn seconds(&self) -> Option<i64> {
+        self.0.expires.get().copied()
+    }
+}
+
+fn provider() -> &'static Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    PROVIDER.get_or_init(|| Arc::new(ring::default_provider()))
 }
 
 fn file(what: &'static str, path: &Path) -> impl FnOnce(rustls_pki_types::pem::Error) -> TlsError {
@@ -128,20 +167,34 @@ fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
     if roots.is_empty() { Err(TlsError::NoRoots) } else { Ok(roots.clone()) }
 }
 
-/// Takes any certificate, as `tls_verify = false` asks; the handshake's signatures still count.
+/// Notes when certificates run out and leaves the judging to rustls, or takes any where
+/// `tls_verify = false` says so; the handshake's signatures always count.
 #[derive(Debug)]
-struct Unverified(Arc<CryptoProvider>);
+struct Verifier {
+    judge: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
+    expires: OnceLock<i64>,
+}
 
-impl ServerCertVerifier for Unverified {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
+        let shown = std::iter::once(end_entity).chain(intermediates);
+        if let Some(first) = shown.filter_map(not_after).min() {
+            self.expires.get_or_init(|| first);
+        }
+        match &self.judge {
+            Some(judge) => {
+                judge.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            }
+            None => Ok(ServerCertVerified::assertion()),
+        }
     }
 
     fn verify_tls12_signature(
@@ -150,7 +203,8 @@ impl ServerCertVerifier for Unverified {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
     }
 
     fn verify_tls13_signature(
@@ -159,10 +213,16 @@ impl ServerCertVerifier for Unverified {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
+}
+
+fn not_after(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(parsed.validity().not_after.timestamp())
 }

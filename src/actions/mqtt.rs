@@ -43,8 +43,8 @@ impl Kind for Config {
 
     const TELLS_PEOPLE: bool = false;
 
-    fn target_name(&self) -> Option<(&'static str, &Located<String>)> {
-        Some(("mqtt", &self.broker))
+    fn target_name(&self) -> Option<(&'static str, Located<String>)> {
+        Some(("mqtt", self.broker.clone()))
     }
 
     fn action(&self, _: Duration, shared: &Arc<Shared>) -> Publish {

@@ -32,8 +32,8 @@ impl Kind for Config {
 
     const TELLS_PEOPLE: bool = false;
 
-    fn target_name(&self) -> Option<(&'static str, &Located<String>)> {
-        Some(("serial", &self.port))
+    fn target_name(&self) -> Option<(&'static str, Located<String>)> {
+        Some(("serial", self.port.clone()))
     }
 
     fn action(&self, _: Duration, shared: &Arc<Shared>) -> Write {

@@ -78,9 +78,9 @@ impl Kind for Config {
 
     const TELLS_PEOPLE: bool = false;
 
-    fn target_name(&self) -> Option<(&'static str, &Located<String>)> {
+    fn target_name(&self) -> Option<(&'static str, Located<String>)> {
         match &self.agent {
-            Agent::Target(name) => Some(("snmp", name)),
+            Agent::Target(name) => Some(("snmp", name.clone())),
             Agent::Own(_) => None,
         }
     }

@@ -1,36 +1,24 @@
 //! `watchpost alerts`: what a running daemon has to say.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use hyper::Method;
-use hyper::header::AUTHORIZATION;
 use serde_json::Value as Json;
-use url::Url;
 
-use super::{failed, load, print, printable, runtime};
-use crate::config::Secret;
-use crate::http_client::{HttpClient, Options, Request, secret};
+use super::{client, failed, print, printable};
 
 /// Which daemon, and how to print.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The daemon's address [default: what the configuration says]
-    #[arg(long, value_name = "URL")]
-    url: Option<Url>,
-    /// The file with the daemon's token
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    daemon: client::Daemon,
     /// Print JSON, as `/api/v1/alerts` gives it
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(path: Option<&Path>, args: &Args) -> ExitCode {
-    let answer = runtime()
-        .map_err(|error| format!("cannot start the runtime: {error}"))
-        .and_then(|runtime| runtime.block_on(fetch(path, args)));
-    match answer {
+pub(super) fn run(config: Option<&Path>, args: &Args) -> ExitCode {
+    match args.daemon.get(config, "/api/v1/alerts", &[]) {
         Ok(answer) => {
             print(&if args.json { format!("{answer}\n") } else { table(&answer) });
             ExitCode::SUCCESS
@@ -38,40 +26,6 @@ pub(super) fn run(path: Option<&Path>, args: &Args) -> ExitCode {
         Err(message) => failed(&message),
     }
 }
-
-async fn fetch(path: Option<&Path>, args: &Args) -> Result<Json, String> {
-    // Asking must work for users who may not read the daemon's configuration.
-    let config = load(path).ok();
-    let mut base = match (&args.url, &config) {
-        (Some(url), _) => url.clone(),
-        (None, Some(config)) => Url::parse(&format!("http://{}", config.api.listen))
-            .map_err(|error| format!("the address in [api]: {error}"))?,
-        (None, None) => return Err("the configuration cannot be read; give --url".into()),
-    };
-    let token = match &args.token_file {
-        Some(file) => Some(Secret::new(
-            std::fs::read_to_string(file)
-                .map_err(|error| format!("cannot read {}: {error}", file.display()))?
-                .trim_end(),
-        )),
-        None => config.and_then(|config| config.api.token),
-    };
-    base.set_path("/api/v1/alerts");
-    let mut request = Request::new(Method::GET, base);
-    if let Some(value) = token.and_then(|token| secret(&format!("Bearer {}", token.reveal()))) {
-        request.headers.insert(AUTHORIZATION, value);
-    }
-    let client =
-        HttpClient::new(Options { body_bytes_max: ANSWER_BYTES_MAX, ..Options::default() });
-    let answer = client.send(request).await.map_err(|error| error.to_string())?;
-    if !answer.status.is_success() {
-        return Err(format!("the daemon answers {}: {}", answer.status, answer.words()));
-    }
-    serde_json::from_slice(&answer.body).map_err(|error| format!("the daemon's answer: {error}"))
-}
-
-/// A hundred thousand alerts; more than that nobody reads.
-const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// The alerts as a table; its texts may come from devices.
 fn table(answer: &Json) -> String {

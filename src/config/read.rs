@@ -436,6 +436,9 @@ macro_rules! choice {
         $vis enum $name { $( $(#[$variant_meta])* #[doc = concat!("`", $word, "`.")] $variant, )* }
 
         impl $name {
+            /// All there are, in the order of their declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
             /// The words there are.
             pub const WORDS: &'static [&'static str] = &[$($word),*];
 

@@ -68,18 +68,6 @@ crate::config! {
     }
 }
 
-impl Part {
-    const ALL: [Self; 7] = [
-        Self::Cpu,
-        Self::Memory,
-        Self::Disk,
-        Self::Temperature,
-        Self::Network,
-        Self::Load,
-        Self::Uptime,
-    ];
-}
-
 impl Kind for Config {
     type Poller = Host;
 

@@ -5,27 +5,25 @@
 //! status, body and certificate are those of the last.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use base64::Engine;
 use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Method, StatusCode};
 use url::Url;
 
 use crate::config;
-use crate::config::read::Table;
+use crate::config::read::{FromTable, Key, Table};
 use crate::config::{ByteSize, Regex, Secret, Target};
+use crate::http_client::{basic, secret};
 use crate::pollers::{Family, Kind, PollError, Poller, Reason, Shared};
 use crate::sample::Readings;
+use crate::tls::Tls;
 
 mod exchange;
 #[cfg(test)]
 mod tests;
-mod tls;
 
 use exchange::{Answer, Phases, exchange};
-pub use tls::Tls;
 
 /// Most redirects that can be asked for: browsers stop here too.
 const REDIRECTS_MAX: u8 = 20;
@@ -34,8 +32,8 @@ const REDIRECTS_MAX: u8 = 20;
 const BODY_BYTES_MAX: u64 = 64 << 20;
 
 config! {
-    /// A URL that should answer as expected.
-    pub struct Config {
+    /// What is asked for, and what is a good answer.
+    pub struct Settings {
         /// What to ask for, http or https.
         pub url: Url,
         /// The request's method.
@@ -60,14 +58,6 @@ config! {
         pub password: Option<Secret>,
         /// A bearer token.
         pub token: Option<Secret>,
-        /// Whom to trust instead of the system's root certificates: a PEM file.
-        pub ca: Option<PathBuf>,
-        /// A client certificate with its chain: a PEM file.
-        pub client_cert: Option<PathBuf>,
-        /// The client certificate's private key: a PEM file.
-        pub client_key: Option<PathBuf>,
-        /// Whether the server's certificate must be trusted.
-        pub tls_verify: bool = true,
         /// Which addresses of a name to use: any, ipv4 or ipv6.
         pub family: Family = Family::Any,
     }
@@ -87,7 +77,7 @@ config! {
     }
 }
 
-fn check_url(config: &Config, table: &mut Table<'_, '_, '_>) {
+fn check_url(config: &Settings, table: &mut Table<'_, '_, '_>) {
     if !matches!(config.url.scheme(), "http" | "https") {
         let message = format!("`{}` is neither http nor https", config.url.scheme());
         table.error("url", message);
@@ -97,7 +87,7 @@ fn check_url(config: &Config, table: &mut Table<'_, '_, '_>) {
     }
 }
 
-fn check_request(config: &Config, table: &mut Table<'_, '_, '_>) {
+fn check_request(config: &Settings, table: &mut Table<'_, '_, '_>) {
     if Method::from_bytes(config.method.as_bytes()).is_err() {
         table.error("method", format!("`{}` is not a method", config.method));
     }
@@ -111,7 +101,7 @@ fn check_request(config: &Config, table: &mut Table<'_, '_, '_>) {
     }
 }
 
-fn check_credentials(config: &Config, table: &mut Table<'_, '_, '_>) {
+fn check_credentials(config: &Settings, table: &mut Table<'_, '_, '_>) {
     if config.username.is_some() != config.password.is_some() {
         table.error("username", "basic authentication takes both `username` and `password`");
     }
@@ -124,11 +114,26 @@ fn check_credentials(config: &Config, table: &mut Table<'_, '_, '_>) {
     if config.token.as_ref().is_some_and(|token| HeaderValue::from_str(token.reveal()).is_err()) {
         table.error("token", "the token has characters no header may have");
     }
-    if config.client_cert.is_some() != config.client_key.is_some() {
-        table.error("client_cert", "a client certificate takes both `client_cert` and `client_key`");
+}
+
+/// `[http.NAME]`: a URL that should answer as expected.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// What is asked for.
+    pub settings: Settings,
+    /// Of https.
+    pub tls: Tls,
+}
+
+impl FromTable for Config {
+    fn from_table(table: &mut Table<'_, '_, '_>) -> Option<Self> {
+        let (settings, tls) = (Settings::from_table(table), Tls::from_table(table));
+        Some(Self { settings: settings?, tls: tls? })
     }
-    if config.ca.is_some() && !config.tls_verify {
-        table.error("ca", "`ca` says whom to trust, `tls_verify = false` that it does not matter");
+    fn keys() -> Vec<Key> {
+        let mut keys = Settings::keys();
+        keys.extend(Tls::keys());
+        keys
     }
 }
 
@@ -140,20 +145,14 @@ impl Kind for Config {
     }
 }
 
-impl Config {
+impl Settings {
     /// The value of `Authorization` (RFC 7617, RFC 6750), if any.
     fn authorization(&self) -> Option<HeaderValue> {
-        let text = match (&self.username, &self.password, &self.token) {
-            (Some(username), Some(password), _) => {
-                let pair = format!("{username}:{}", password.reveal());
-                format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair))
-            }
-            (_, _, Some(token)) => format!("Bearer {}", token.reveal()),
-            _ => return None,
-        };
-        let mut value = HeaderValue::from_str(&text).ok()?;
-        value.set_sensitive(true);
-        Some(value)
+        match (&self.username, &self.password, &self.token) {
+            (Some(username), Some(password), _) => basic(username, password.reveal()),
+            (_, _, Some(token)) => secret(&format!("Bearer {}", token.reveal())),
+            _ => None,
+        }
     }
 
     fn is_expected(&self, status: StatusCode) -> bool {
@@ -178,7 +177,7 @@ struct Hop {
 }
 
 impl Hop {
-    fn first(config: &Config) -> Self {
+    fn first(config: &Settings) -> Self {
         let method = Method::from_bytes(config.method.as_bytes());
         Self {
             url: config.url.clone(),
@@ -221,19 +220,19 @@ pub struct Http {
 
 impl Poller for Http {
     async fn poll(&mut self, out: &mut Readings) -> Result<(), PollError> {
-        let mut hop = Hop::first(&self.config);
+        let mut hop = Hop::first(&self.config.settings);
         let mut phases = Phases::default();
-        let mut redirects_left = self.config.follow_redirects;
+        let mut redirects_left = self.config.settings.follow_redirects;
         loop {
             let answer = exchange(&hop, &self.config, &self.shared, &mut phases, out).await?;
             let location = answer.location.as_deref().filter(|_| {
                 answer.status.is_redirection()
-                    && self.config.follow_redirects > 0
-                    && !self.config.is_expected(answer.status)
+                    && self.config.settings.follow_redirects > 0
+                    && !self.config.settings.is_expected(answer.status)
             });
             let Some(location) = location else { return self.judge(&answer) };
             if redirects_left == 0 {
-                let count = self.config.follow_redirects;
+                let count = self.config.settings.follow_redirects;
                 let message = format!("still redirected after {count} redirects");
                 return Err(PollError::new(Reason::Refused, message));
             }
@@ -246,7 +245,7 @@ impl Poller for Http {
 impl Http {
     /// Whether an answer is the one that was expected.
     fn judge(&self, answer: &Answer) -> Result<(), PollError> {
-        let config = &self.config;
+        let config = &self.config.settings;
         if !config.is_expected(answer.status) {
             let reason = match answer.status {
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Reason::Auth,

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::http::Tls;
 use super::icmp::Sockets;
 use super::resolve::Resolver;
 use super::{mqtt, serial, snmp};
@@ -12,7 +11,7 @@ use crate::sample::Clock;
 /// Handed to every poller and action when it is made.
 ///
 /// A field here is something of which there must be one: a serial port's owner, a broker's
-/// connection, an ICMP socket, the TLS roots.
+/// connection, an ICMP socket.
 #[derive(Debug)]
 pub struct Shared {
     /// The clock.
@@ -21,8 +20,6 @@ pub struct Shared {
     pub resolver: Resolver,
     /// ICMP sockets.
     pub echo: Sockets,
-    /// What TLS needs once.
-    pub tls: Tls,
     /// The serial ports that are open, by target.
     pub serial_links: Links<serial::Link>,
     /// How to get at each SNMP agent, by target.
@@ -41,7 +38,6 @@ impl Shared {
             clock,
             resolver: Resolver::default(),
             echo: Sockets::default(),
-            tls: Tls::default(),
             serial_links: Links::default(),
             snmp_links: Links::default(),
             snmp_turns: snmp::Turns::default(),

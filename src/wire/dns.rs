@@ -349,11 +349,7 @@ impl<'a> Reader<'a> {
     }
 
     fn data(&mut self, kind: u16, all: &[u8]) -> Result<String, DnsError> {
-        let known = [RecordType::A, RecordType::Aaaa, RecordType::Caa, RecordType::Mx]
-            .into_iter()
-            .chain([RecordType::Cname, RecordType::Ns, RecordType::Ptr, RecordType::Soa])
-            .chain([RecordType::Srv, RecordType::Txt])
-            .find(|known| known.code() == kind);
+        let known = RecordType::ALL.iter().find(|known| known.code() == kind);
         Ok(match known {
             Some(RecordType::A) => Ipv4Addr::from(self.u32()?).to_string(),
             Some(RecordType::Aaaa) => {

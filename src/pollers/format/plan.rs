@@ -7,53 +7,25 @@ use crate::wire::json::Pointers;
 use crate::wire::value::Value;
 use crate::wire::{csv, key_value, line_protocol};
 
-/// Why a payload or a line, or a part of it, was not taken; labels `…_rejected_total`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reject {
-    /// It is not UTF-8.
-    Encoding,
-    /// It is not what the format says.
-    Syntax,
-    /// A value is neither a number nor a word that stands for one.
-    Number,
-    /// None of the fields is in it.
-    Missing,
-    /// A tag is not in it; its values are taken without.
-    Tag,
-    /// It is longer than allowed.
-    TooLong,
-    /// Its beginning was missed.
-    Half,
-    /// It came faster than it could be taken.
-    Overflow,
-}
-
-impl Reject {
-    /// All there are, in the order of their declaration.
-    pub const ALL: [Self; 8] = [
-        Self::Encoding,
-        Self::Syntax,
-        Self::Number,
-        Self::Missing,
-        Self::Tag,
-        Self::TooLong,
-        Self::Half,
-        Self::Overflow,
-    ];
-
-    /// The value of the label `reason`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Encoding => "encoding",
-            Self::Syntax => "syntax",
-            Self::Number => "number",
-            Self::Missing => "missing",
-            Self::Tag => "tag",
-            Self::TooLong => "too_long",
-            Self::Half => "half",
-            Self::Overflow => "overflow",
-        }
+crate::choice! {
+    /// Why a payload or a line, or a part of it, was not taken; labels `…_rejected_total`.
+    pub enum Reject {
+        /// It is not UTF-8.
+        Encoding = "encoding",
+        /// It is not what the format says.
+        Syntax = "syntax",
+        /// A value is neither a number nor a word that stands for one.
+        Number = "number",
+        /// None of the fields is in it.
+        Missing = "missing",
+        /// A tag is not in it; its values are taken without.
+        Tag = "tag",
+        /// It is longer than allowed.
+        TooLong = "too_long",
+        /// Its beginning was missed.
+        Half = "half",
+        /// It came faster than it could be taken.
+        Overflow = "overflow",
     }
 }
 
@@ -75,7 +47,7 @@ impl Rejects {
         if self.counts == self.written {
             return;
         }
-        for reason in Reject::ALL {
+        for &reason in Reject::ALL {
             let count = self.counts[reason as usize];
             if count != self.written[reason as usize] {
                 let mut all = vec![("reason", reason.as_str())];

@@ -17,13 +17,16 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::client::Resumption;
+use tokio_rustls::rustls::{AlertDescription, Error as RustlsError};
 use tokio_util::either::Either;
 use url::{Host, Position, Url};
 
-use super::{Config, Hop, tls};
+use super::{Config, Hop, Settings};
 use crate::pollers::resolve::connect;
 use crate::pollers::{PollError, Reason, Shared};
 use crate::sample::{Readings, Timestamp};
+use crate::tls::Tls;
 
 /// Most bytes of an answer's status line and header, and of what is read ahead of the body.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -79,18 +82,18 @@ pub(super) struct Answer {
 pub(super) async fn exchange(
     hop: &Hop,
     config: &Config,
-    shared: &Arc<Shared>,
+    shared: &Shared,
     phases: &mut Phases,
     out: &mut Readings,
 ) -> Result<Answer, PollError> {
     let started = Instant::now();
     let (host, port) = host_and_port(&hop.url)?;
-    let addresses = shared.resolver.lookup(&host, port, config.family).await?;
+    let addresses = shared.resolver.lookup(&host, port, config.settings.family).await?;
     let resolved = phases.end(Phase::Resolve, started, out);
     let stream = open(&addresses).await?;
     let connected = phases.end(Phase::Connect, resolved, out);
     let (stream, ready) = if hop.url.scheme() == "https" {
-        let stream = secure(stream, host, config, shared, out).await?;
+        let stream = secure(stream, host, &config.tls, out).await?;
         (Either::Right(stream), phases.end(Phase::Tls, connected, out))
     } else {
         (Either::Left(stream), connected)
@@ -99,13 +102,13 @@ pub(super) async fn exchange(
     let mut http = http1::Builder::new();
     let handshake = http.max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| failure("connection", &error))?;
-    let request = request(hop, config)?;
+    let request = request(hop, &config.settings)?;
     let answered = async {
         let answer = sender.send_request(request).await;
         let answer = answer.map_err(|error| failure("request", &error))?;
         let processed = phases.end(Phase::Processing, ready, out);
         out.push("http", "status", f64::from(answer.status().as_u16()));
-        let answer = receive(answer, config, out).await?;
+        let answer = receive(answer, &config.settings, out).await?;
         phases.end(Phase::Transfer, processed, out);
         Ok(answer)
     };
@@ -140,24 +143,31 @@ async fn open(addresses: &[SocketAddr]) -> Result<TcpStream, PollError> {
 async fn secure(
     stream: TcpStream,
     host: String,
-    config: &Config,
-    shared: &Shared,
+    tls: &Tls,
     out: &mut Readings,
 ) -> Result<TlsStream<TcpStream>, PollError> {
     let operation = format!("TLS with {host}");
     let name = ServerName::try_from(host).map_err(|_| {
         PollError::new(Reason::Malformed, format!("{operation}: not a name for a certificate"))
     })?;
-    let handshake = shared.tls.client(config).await?;
-    let secured = TlsConnector::from(handshake.client.clone()).connect(name, stream).await;
-    if let Some(expires) = handshake.expires() {
+    // Files are read each time, so that a certificate that was renewed is taken up.
+    let tls = tls.clone();
+    let watched = tokio::task::spawn_blocking(move || tls.watched()).await;
+    let (mut client, expiry) = watched
+        .map_err(|error| PollError::new(Reason::Bug, error.to_string()))?
+        .map_err(|error| PollError::new(Reason::Auth, format!("{operation}: {error}")))?;
+    // A probe measures a whole handshake, as a new visitor has it.
+    client.resumption = Resumption::disabled();
+    client.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let secured = TlsConnector::from(Arc::new(client)).connect(name, stream).await;
+    if let Some(expires) = expiry.seconds() {
         let left = Timestamp::from_secs(expires).as_secs_f64() - out.now().as_secs_f64();
         out.push("tls", "expiry_seconds", left);
     }
-    secured.map_err(|error| tls::failure(&operation, &error))
+    secured.map_err(|error| tls_failure(&operation, &error))
 }
 
-fn request(hop: &Hop, config: &Config) -> Result<Request<Full<Bytes>>, PollError> {
+fn request(hop: &Hop, config: &Settings) -> Result<Request<Full<Bytes>>, PollError> {
     let body = config.body.clone().filter(|_| hop.with_body).unwrap_or_default();
     let target = &hop.url[Position::BeforePath..Position::AfterQuery];
     let authority = &hop.url[Position::BeforeHost..Position::AfterPort];
@@ -189,7 +199,7 @@ fn request(hop: &Hop, config: &Config) -> Result<Request<Full<Bytes>>, PollError
 /// Reads the body up to its bound, keeping it only where it will be looked at.
 async fn receive(
     answer: Response<Incoming>,
-    config: &Config,
+    config: &Settings,
     out: &mut Readings,
 ) -> Result<Answer, PollError> {
     let (head, mut body) = answer.into_parts();
@@ -225,12 +235,39 @@ async fn receive(
 fn failure(operation: &str, error: &hyper::Error) -> PollError {
     let cause = error.source().and_then(|source| source.downcast_ref::<io::Error>());
     match cause {
-        Some(cause) if cause.raw_os_error().is_some() || tls::is_tls(cause) => {
-            tls::failure(operation, cause)
+        Some(cause) if cause.raw_os_error().is_some() || tls_error(cause).is_some() => {
+            tls_failure(operation, cause)
         }
         _ => {
             let detail = error.source().map(|source| format!(": {source}")).unwrap_or_default();
             PollError::new(Reason::Malformed, format!("{operation}: {error}{detail}"))
         }
     }
+}
+
+/// What a failure on a TLS stream means: [`Reason::Auth`] where one side did not accept who the
+/// other is, [`Reason::Malformed`] where it does not speak TLS as it should.
+fn tls_failure(operation: &str, error: &io::Error) -> PollError {
+    use AlertDescription as Alert;
+    let reason = match tls_error(error) {
+        None => return PollError::io(operation, error),
+        Some(RustlsError::InvalidCertificate(_) | RustlsError::NoCertificatesPresented) => Reason::Auth,
+        Some(RustlsError::AlertReceived(
+            Alert::CertificateRequired
+            | Alert::UnknownCA
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateUnknown
+            | Alert::CertificateExpired
+            | Alert::CertificateRevoked
+            | Alert::AccessDenied,
+        )) => Reason::Auth,
+        Some(_) => Reason::Malformed,
+    };
+    PollError::new(reason, format!("{operation}: {error}"))
+}
+
+/// TLS's own error, if it is one.
+fn tls_error(error: &io::Error) -> Option<&RustlsError> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
 }
