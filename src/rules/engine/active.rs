@@ -1,11 +1,11 @@
-//! One alert that is not at rest: its states, and how samples, gaps and time move it.
+//! One alert that is not at rest: its states, and how verdicts, gaps and time move it.
 //!
-//! - What holds is pending for `for`, then firing. At the moment `for` is over, a sample of that
+//! - What holds is pending for `for`, then firing. At the moment `for` is over, a verdict of that
 //!   very time counts before the clock does.
 //! - What fires goes on until `clear` holds (without one: until `when` does not). From then on it
 //!   is still firing for `keep_firing_for`; only `when` holding again ends that.
-//! - Data goes missing by a stale mark, or by [`LOOKBACK`] passing without a sample. What that
-//!   means is `on_missing`. With `keep` the alert becomes unknown. When data returns, what was
+//! - Data goes missing when its front says so, or by the lookback passing without a verdict. What
+//!   that means is `on_missing`. With `keep` the alert becomes unknown. When data returns, what was
 //!   firing fires on, untold, or clears; what was pending starts again, for a gap proves nothing.
 //! - People are told of a problem they have not heard of and of the end of one they have: a
 //!   recovery of what never fired is nobody's news.
@@ -13,29 +13,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Rule;
+use super::alerts::Rule;
+use super::verdict::Verdict;
 use crate::config::show_duration;
 use crate::rules::config::OnMissing;
 use crate::rules::plan::shown;
 use crate::rules::{Alert, Labels, State, Transition};
-use crate::sample::{SeriesId, Timestamp};
-
-/// How long a sample counts where no stale mark ends it: PromQL's lookback.
-pub(super) const LOOKBACK: Duration = Duration::from_secs(5 * 60);
+use crate::sample::Timestamp;
 
 /// An alert that is not at rest.
 #[derive(Debug)]
 pub(super) struct Active {
     /// The rule, by its place in the engine.
     pub(super) rule: u32,
-    /// The series that is judged.
-    pub(super) series: SeriesId,
-    /// Where the series' link to this alert is.
-    pub(super) link: u32,
+    /// What its front calls that which is judged.
+    pub(super) output: u32,
     /// The time of its entry among the timers; at or before when it is due.
     pub(super) armed: Option<Timestamp>,
-    /// How long a sample counts.
-    pub(super) lookback: Duration,
+    /// How long a verdict counts; `None`: until its front says otherwise.
+    lookback: Option<Duration>,
+    /// When it was judged last.
+    last: Timestamp,
     labels: Arc<Labels>,
     phase: Phase,
     /// Since when the rule has held.
@@ -58,7 +56,7 @@ enum Phase {
     /// Cleared at a value, and still firing until then.
     Clearing {
         until: Timestamp,
-        at_value: f64,
+        at_value: Option<f64>,
     },
     Unknown {
         fired: bool,
@@ -77,13 +75,19 @@ impl Phase {
 }
 
 impl Active {
-    pub(super) fn new(rule: u32, series: SeriesId, link: u32, labels: Arc<Labels>) -> Self {
+    pub(super) fn new(
+        rule: u32,
+        output: u32,
+        labels: Arc<Labels>,
+        lookback: Option<Duration>,
+        last: Timestamp,
+    ) -> Self {
         Self {
             rule,
-            series,
-            link,
+            output,
             armed: None,
-            lookback: LOOKBACK,
+            lookback,
+            last,
             labels,
             phase: Phase::Watching,
             since: Timestamp::default(),
@@ -99,17 +103,33 @@ impl Active {
         self.phase == Phase::Watching
     }
 
-    /// A sample of the series, not older than the one before.
-    pub(super) fn sample(
+    /// What its front found, not before the last time.
+    pub(super) fn judge(
         &mut self,
         rule: &Rule,
         at: Timestamp,
-        value: f64,
+        verdict: Verdict,
         out: &mut Vec<Transition>,
     ) {
-        self.missing = None;
-        self.value = Some(value);
-        let holds = rule.when.holds(value);
+        self.last = at;
+        match verdict {
+            Verdict::Missing { since } => self.miss(rule, at, since, out),
+            Verdict::Data { value, holds, stays } => {
+                self.missing = None;
+                self.value = value;
+                self.data(rule, at, holds.is_some(), stays.is_some(), out);
+            }
+        }
+    }
+
+    fn data(
+        &mut self,
+        rule: &Rule,
+        at: Timestamp,
+        holds: bool,
+        stays: bool,
+        out: &mut Vec<Transition>,
+    ) {
         self.held |= holds;
         match self.phase {
             Phase::Watching if holds => self.begin(rule, at, out),
@@ -121,10 +141,10 @@ impl Active {
             Phase::Unknown { fired: false } => self.end(rule, at, false, out),
             Phase::Firing | Phase::Unknown { fired: true } => {
                 // Where only missing data fired it there is no threshold to stay clear of.
-                if rule.cleared(value) || !self.held {
-                    self.clear(rule, at, value, out);
+                if !stays || !self.held {
+                    self.clear(rule, at, out);
                 } else if self.phase != Phase::Firing {
-                    let reason = format!("data is back at {}", shown(value));
+                    let reason = self.back();
                     self.turn(rule, Phase::Firing, at, reason, out);
                 }
             }
@@ -135,13 +155,7 @@ impl Active {
     }
 
     /// There is no data since `since`, which shows at `at`.
-    pub(super) fn miss(
-        &mut self,
-        rule: &Rule,
-        at: Timestamp,
-        since: Timestamp,
-        out: &mut Vec<Transition>,
-    ) {
+    fn miss(&mut self, rule: &Rule, at: Timestamp, since: Timestamp, out: &mut Vec<Transition>) {
         if self.missing.is_some() {
             return;
         }
@@ -165,17 +179,11 @@ impl Active {
         }
     }
 
-    /// Whatever is due by `now` happens, each at its own time. `last` is the series' last sample.
-    pub(super) fn pass(
-        &mut self,
-        rule: &Rule,
-        now: Timestamp,
-        last: Timestamp,
-        out: &mut Vec<Transition>,
-    ) {
-        while let Some(due) = self.due(rule, last).filter(|due| *due <= now) {
-            if self.expiry(last) == Some(due) {
-                self.miss(rule, due, last, out);
+    /// Whatever is due by `now` happens, each at its own time.
+    pub(super) fn pass(&mut self, rule: &Rule, now: Timestamp, out: &mut Vec<Transition>) {
+        while let Some(due) = self.due(rule).filter(|due| *due <= now) {
+            if self.expiry() == Some(due) {
+                self.miss(rule, due, self.last, out);
                 continue;
             }
             match self.phase {
@@ -187,17 +195,17 @@ impl Active {
     }
 
     /// When time alone moves it next.
-    pub(super) fn due(&self, rule: &Rule, last: Timestamp) -> Option<Timestamp> {
+    pub(super) fn due(&self, rule: &Rule) -> Option<Timestamp> {
         let timer = match self.phase {
             Phase::Pending => Some(self.since + rule.hold),
             Phase::Clearing { until, .. } => Some(until),
             _ => None,
         };
-        timer.into_iter().chain(self.expiry(last)).min()
+        timer.into_iter().chain(self.expiry()).min()
     }
 
-    fn expiry(&self, last: Timestamp) -> Option<Timestamp> {
-        self.missing.is_none().then_some(last + self.lookback)
+    fn expiry(&self) -> Option<Timestamp> {
+        self.lookback.filter(|_| self.missing.is_none()).map(|lookback| self.last + lookback)
     }
 
     /// The rule is gone or has changed.
@@ -213,6 +221,8 @@ impl Active {
 
     /// All its times move by a step of the clock.
     pub(super) fn shift(&mut self, nanos: i64) {
+        self.armed = self.armed.map(|time| time.shifted(nanos));
+        self.last = self.last.shifted(nanos);
         self.since = self.since.shifted(nanos);
         self.missing = self.missing.map(|time| time.shifted(nanos));
         if let Phase::Clearing { until, .. } = &mut self.phase {
@@ -235,9 +245,9 @@ impl Active {
     fn begin(&mut self, rule: &Rule, at: Timestamp, out: &mut Vec<Transition>) {
         self.since = at;
         self.held = self.missing.is_none();
-        let reason = match (self.missing, self.value) {
-            (None, Some(value)) => format!("{} {}", shown(value), rule.when),
-            (missing, _) => format!("data missing since {}", missing.unwrap_or(at)),
+        let reason = match self.missing {
+            None => self.compared(&rule.when),
+            Some(since) => format!("data missing since {since}"),
         };
         let next = if rule.hold.is_zero() { Phase::Firing } else { Phase::Pending };
         self.turn(rule, next, at, reason, out);
@@ -246,39 +256,52 @@ impl Active {
     fn fire(&mut self, rule: &Rule, at: Timestamp, out: &mut Vec<Transition>) {
         let held = show_duration(rule.hold);
         let reason = match (self.missing, self.value) {
+            (Some(since), _) => format!("data missing since {since}, for {held}"),
             (None, Some(value)) => format!("held for {held} at {} ({})", shown(value), rule.when),
-            (missing, _) => {
-                format!("data missing since {}, for {held}", missing.unwrap_or(self.since))
-            }
+            (None, None) => format!("held for {held} ({})", rule.when),
         };
         self.turn(rule, Phase::Firing, at, reason, out);
     }
 
-    fn clear(&mut self, rule: &Rule, at: Timestamp, value: f64, out: &mut Vec<Transition>) {
+    fn clear(&mut self, rule: &Rule, at: Timestamp, out: &mut Vec<Transition>) {
         if rule.keep.is_zero() {
             return self.end(rule, at, false, out);
         }
-        let reason = format!("data is back at {}", shown(value));
-        let next = Phase::Clearing { until: at + rule.keep, at_value: value };
+        let next = Phase::Clearing { until: at + rule.keep, at_value: self.value };
+        let reason = self.back();
         self.turn(rule, next, at, reason, out);
     }
 
     fn end(&mut self, rule: &Rule, at: Timestamp, kept: bool, out: &mut Vec<Transition>) {
         let value = match self.phase {
             Phase::Clearing { at_value, .. } => at_value,
-            _ => self.value.unwrap_or_default(),
+            _ => self.value,
         };
-        let mut reason = match self.phase {
-            Phase::Pending | Phase::Unknown { fired: false } => {
+        let mut reason = match (self.phase, value) {
+            (Phase::Pending | Phase::Unknown { fired: false }, Some(value)) => {
                 format!("{} is no longer {}", shown(value), rule.when)
             }
-            _ if self.held => format!("cleared at {} ({})", shown(value), rule.end_shown),
-            _ => format!("data is back at {}", shown(value)),
+            (Phase::Pending | Phase::Unknown { fired: false }, None) => {
+                format!("no longer {}", rule.when)
+            }
+            (_, Some(value)) if self.held => format!("cleared at {} ({})", shown(value), rule.end),
+            (_, None) if self.held => format!("cleared ({})", rule.end),
+            _ => self.back(),
         };
         if kept {
             reason += &format!(", kept firing for {}", show_duration(rule.keep));
         }
         self.turn(rule, Phase::Watching, at, reason, out);
+    }
+
+    /// `31.4 > 30`, or what holds where there is no value.
+    fn compared(&self, condition: &str) -> String {
+        self.value.map_or_else(|| condition.to_owned(), |v| format!("{} {condition}", shown(v)))
+    }
+
+    fn back(&self) -> String {
+        self.value
+            .map_or_else(|| "data is back".to_owned(), |v| format!("data is back at {}", shown(v)))
     }
 
     /// The one place where states change, and where it is decided whether people are told.

@@ -1,0 +1,291 @@
+//! The front for rules that compare a series with a number: series, their links to rules, and which
+//! values hold.
+//!
+//! A series is matched against the rules once, when it is first seen; from then on a sample finds
+//! the rules it concerns by its series' id. Nothing is kept for a rule and a series at rest but
+//! that link, so judging a sample that does not matter touches a few cache lines and no heap.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+
+use super::alerts::Alerts;
+use super::verdict::Verdict;
+use super::{LOOKBACK, index};
+use crate::config::Named;
+use crate::rules::config::OnMissing;
+use crate::rules::plan::{Condition, Selector};
+use crate::rules::{Labels, RuleConfig, Severity, Transition};
+use crate::sample::{Batch, Catalogue, Sample, Series, SeriesId, Timestamp, is_stale};
+
+/// Series, and the rules each concerns.
+#[derive(Debug)]
+pub(super) struct Thresholds {
+    catalogue: Arc<Catalogue>,
+    questions: Vec<Question>,
+    /// The rules about each name of a series.
+    by_metric: FxHashMap<String, Vec<u32>>,
+    /// By [`SeriesId`].
+    series: Vec<Seen>,
+    /// The links of one series lie together.
+    links: Vec<Link>,
+    /// How long the samples of a target, by its id, count, where that is longer than [`LOOKBACK`].
+    lookbacks: FxHashMap<String, Duration>,
+    pub(super) evaluations: u64,
+    pub(super) late: u64,
+}
+
+/// What a rule asks of a value.
+#[derive(Debug)]
+struct Question {
+    when: Condition,
+    clear: Option<Condition>,
+    severity: Severity,
+    /// Whether its series are watched even at rest, for missing data fires.
+    watches: bool,
+    selector: Selector,
+    labels: Arc<Labels>,
+}
+
+impl Question {
+    fn new(rule: &RuleConfig) -> Self {
+        Self {
+            when: rule.plan.when,
+            clear: rule.plan.clear,
+            severity: rule.severity,
+            watches: rule.on_missing == OnMissing::Fire,
+            selector: rule.plan.selector.clone(),
+            labels: Arc::new(rule.labels.clone()),
+        }
+    }
+
+    fn verdict(&self, value: f64) -> Verdict {
+        let holds = self.when.holds(value);
+        let stays = holds || self.clear.is_some_and(|clear| !clear.holds(value));
+        let severity = |yes: bool| yes.then_some(self.severity);
+        Verdict::Data { value: Some(value), holds: severity(holds), stays: severity(stays) }
+    }
+}
+
+/// A series, as far as rules care.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    /// The time of its last sample or stale mark.
+    last: Timestamp,
+    /// Where its links begin.
+    first: u32,
+    /// How many there are; [`UNSEEN`] before its first sample.
+    len: u32,
+}
+
+const UNSEEN: u32 = u32::MAX;
+
+impl Seen {
+    const NEW: Self = Self { last: Timestamp::MIN, first: 0, len: UNSEEN };
+
+    const fn links(self) -> Range<usize> {
+        self.first as usize..self.first as usize + self.len as usize
+    }
+}
+
+/// A rule that is about a series, and the alert of the two where there is one.
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    rule: u32,
+    alert: u32,
+}
+
+const NO_ALERT: u32 = u32::MAX;
+
+/// The alerts there are, by rule and series.
+pub(super) type Held = FxHashMap<(u32, SeriesId), u32>;
+
+impl Thresholds {
+    pub(super) fn new(catalogue: Arc<Catalogue>) -> Self {
+        Self {
+            catalogue,
+            questions: Vec::new(),
+            by_metric: FxHashMap::default(),
+            series: Vec::new(),
+            links: Vec::new(),
+            lookbacks: FxHashMap::default(),
+            evaluations: 0,
+            late: 0,
+        }
+    }
+
+    pub(super) fn apply(&mut self, batch: &Batch, alerts: &mut Alerts, out: &mut Vec<Transition>) {
+        for sample in &batch.samples {
+            let at = sample.series.index();
+            if self.series.get(at).is_none_or(|seen| seen.len == UNSEEN) {
+                self.discover(sample.series, batch.time, alerts);
+            }
+            let seen = &mut self.series[at];
+            if batch.time < seen.last {
+                self.late += 1;
+                continue;
+            }
+            seen.last = batch.time;
+            let links = seen.links();
+            let stale = is_stale(sample.value);
+            self.evaluations += links.len() as u64;
+            for at in links {
+                let Link { rule, alert } = self.links[at];
+                let matters = alert != NO_ALERT
+                    || (!stale && self.questions[rule as usize].when.holds(sample.value));
+                if matters {
+                    self.judge(at, sample, batch.time, alerts, out);
+                }
+            }
+        }
+    }
+
+    /// A sample, or a stale mark where there is no value, that may move an alert.
+    fn judge(
+        &mut self,
+        link: usize,
+        sample: &Sample,
+        time: Timestamp,
+        alerts: &mut Alerts,
+        out: &mut Vec<Transition>,
+    ) {
+        let id = match self.links[link].alert {
+            NO_ALERT => self.open(link, sample.series, time, alerts),
+            alert => alert,
+        };
+        let verdict = if is_stale(sample.value) {
+            Verdict::Missing { since: time }
+        } else {
+            self.questions[self.links[link].rule as usize].verdict(sample.value)
+        };
+        if !alerts.judge(id, time, verdict, out) {
+            self.links[link].alert = NO_ALERT;
+        }
+    }
+
+    /// An alert of this output is no longer kept.
+    pub(super) fn let_go(&mut self, output: u32) {
+        self.links[output as usize].alert = NO_ALERT;
+    }
+
+    pub(super) fn clock_stepped(&mut self, nanos: i64) {
+        for seen in self.series.iter_mut().filter(|seen| seen.last != Timestamp::MIN) {
+            seen.last = seen.last.shifted(nanos);
+        }
+    }
+
+    pub(super) fn polled_every(&mut self, target: &str, interval: Duration) {
+        let lookback = interval.saturating_mul(5) / 2;
+        if lookback > LOOKBACK {
+            self.lookbacks.insert(target.to_owned(), lookback);
+        } else {
+            self.lookbacks.remove(target);
+        }
+    }
+
+    pub(super) fn set_rules(&mut self, rules: &[Arc<Named<RuleConfig>>]) {
+        self.questions = rules.iter().map(|rule| Question::new(&rule.value)).collect();
+        self.by_metric.clear();
+        for (place, question) in self.questions.iter().enumerate() {
+            let metric = question.selector.metric.clone();
+            self.by_metric.entry(metric).or_default().push(index(place));
+        }
+    }
+
+    /// Finds the rules that are about a series, once.
+    fn discover(&mut self, series: SeriesId, time: Timestamp, alerts: &mut Alerts) {
+        if self.series.len() <= series.index() {
+            self.series.resize(series.index() + 1, Seen::NEW);
+        }
+        let last = &mut self.series[series.index()].last;
+        *last = time.max(*last);
+        self.link(series, &Held::default(), alerts);
+    }
+
+    /// Finds the rules that are about a series, and gives them the alerts there are.
+    fn link(&mut self, series: SeriesId, held: &Held, alerts: &mut Alerts) {
+        let words = self.catalogue.series(series);
+        let first = self.links.len();
+        let rules = self.by_metric.get(&words.name()).map_or(&[][..], Vec::as_slice);
+        for &rule in rules {
+            if self.questions[rule as usize].selector.matches(&words) {
+                self.links.push(Link { rule, alert: NO_ALERT });
+            }
+        }
+        let seen = &mut self.series[series.index()];
+        (seen.first, seen.len) = (index(first), index(self.links.len() - first));
+        let last = seen.last;
+        for link in seen.links() {
+            let rule = self.links[link].rule;
+            if let Some(known) = held.get(&(rule, series)) {
+                self.links[link].alert = *known;
+                alerts.set_output(*known, index(link));
+            } else if self.questions[rule as usize].watches {
+                let id = self.open(link, series, last, alerts);
+                alerts.settle(id);
+            }
+        }
+    }
+
+    /// The alerts there are, once rules have moved.
+    pub(super) fn held(&self, alerts: &Alerts, moved: &[Result<u32, &str>]) -> Held {
+        let mut held = Held::default();
+        for (id, seen) in self.series.iter().enumerate().filter(|(_, seen)| seen.len != UNSEEN) {
+            for link in &self.links[seen.links()] {
+                if let Ok(rule) = moved[link.rule as usize]
+                    && alerts.has(link.alert)
+                {
+                    held.insert((rule, SeriesId::from_index(id)), link.alert);
+                }
+            }
+        }
+        held
+    }
+
+    /// Finds the rules of all series again, and gives them the alerts there are.
+    pub(super) fn relink(&mut self, held: &Held, alerts: &mut Alerts) {
+        self.links.clear();
+        for id in 0..self.series.len() {
+            if self.series[id].len != UNSEEN {
+                self.link(SeriesId::from_index(id), held, alerts);
+            }
+        }
+    }
+
+    /// Forgets series, and says which alerts they had.
+    pub(super) fn forget(&mut self, is_gone: impl Fn(&Series) -> bool, mut end: impl FnMut(u32)) {
+        for id in 0..self.series.len() {
+            let seen = self.series[id];
+            if seen.len == UNSEEN || !is_gone(&self.catalogue.series(SeriesId::from_index(id))) {
+                continue;
+            }
+            for link in &mut self.links[seen.links()] {
+                if link.alert != NO_ALERT {
+                    end(std::mem::replace(&mut link.alert, NO_ALERT));
+                }
+            }
+            self.series[id] = Seen::NEW;
+        }
+    }
+
+    /// Makes the alert of a rule and a series, of which the last sample was then.
+    fn open(&mut self, link: usize, series: SeriesId, last: Timestamp, alerts: &mut Alerts) -> u32 {
+        let rule = self.links[link].rule;
+        let words = self.catalogue.series(series);
+        let target = words.tag("kind").zip(words.tag("target"));
+        let lookback = target.and_then(|(k, t)| self.lookbacks.get(&format!("{k}.{t}")));
+        let lookback = Some(lookback.copied().unwrap_or(LOOKBACK));
+        let labels = labels(&words, &self.questions[rule as usize].labels);
+        let id = alerts.open(rule, index(link), Arc::new(labels), lookback, last);
+        self.links[link].alert = id;
+        id
+    }
+}
+
+/// The series' tags and the rule's own labels, which win.
+fn labels(series: &Series, own: &Labels) -> Labels {
+    let tags = series.row.tags.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    tags.chain(own.iter().map(|(name, value)| (name.clone(), value.clone()))).collect()
+}
