@@ -7,6 +7,7 @@ pub mod key_value;
 pub mod line_protocol;
 pub mod lines;
 pub mod nagios;
+pub mod nmea;
 pub mod oid;
 pub mod sse;
 pub mod topic;

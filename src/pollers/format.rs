@@ -16,23 +16,27 @@ pub use tag::TagText;
 use crate::config::read::{Context, FromToml, Node, Table, string, wrong_type};
 use crate::config::{Located, Regex};
 use crate::wire::json::parse_pointer;
+use crate::wire::nmea::Place;
 
 crate::choice! {
     /// How a payload or a line is written.
     pub enum Format {
         Number = "number", Text = "text", Json = "json", Csv = "csv", KeyValue = "key_value",
-        Regex = "regex", Influx = "influx",
+        Regex = "regex", Nmea = "nmea", Influx = "influx",
     }
 }
 
 crate::config! {
     /// How payloads or lines become readings.
     pub struct Payload {
-        /// How it is written: `number`, `text`, `json`, `csv`, `key_value`, `regex` or `influx`.
+        /// How it is written: `number`, `text`, `json`, `csv`, `key_value`, `regex`, `nmea` or
+        /// `influx`.
         pub format: Located<Format>,
         /// Where the fields are: `{ temperature_celsius = "/t" }`, or a table with `at`, `scale`,
         /// `offset` and `map`. What `at` is depends on the format: a JSON pointer, a CSV column (a
-        /// number from 1, or a name of `columns`), a key, or a named group of `pattern`.
+        /// number from 1, or a name of `columns`), a key, a named group of `pattern`, or a place in
+        /// a sentence of NMEA 0183: `RMC.7` for a field as it is sent, `RMC.speed` for one of those
+        /// with names, in base units, `XDR.NAME` for a transducer.
         pub fields: BTreeMap<String, Field>,
         /// The name of the one field of the formats `number` and `text`; default `value`.
         pub field: Option<String>,
@@ -49,6 +53,9 @@ crate::config! {
         pub columns: Vec<String>,
         /// With `regex`: the expression; it may match anywhere.
         pub pattern: Option<Regex>,
+        /// With `nmea`: whether a sentence without a checksum is noise. One with a wrong checksum
+        /// always is.
+        pub checksum: bool = true,
         /// The measurement; the kind where it is not written. With `influx` the lines have theirs.
         pub measurement: Option<String>,
     }
@@ -144,12 +151,13 @@ impl Payload {
         only_with("separator", format == Format::Csv, "`csv`");
         only_with("columns", format == Format::Csv, "`csv`");
         only_with("pattern", format == Format::Regex, "`regex`");
+        only_with("checksum", format == Format::Nmea, "`nmea`");
         let keyed = !single && format != Format::Influx;
-        only_with("fields", keyed, "`json`, `csv`, `key_value` or `regex`");
+        only_with("fields", keyed, "`json`, `csv`, `key_value`, `regex` or `nmea`");
         only_with(
             "map",
             format != Format::Influx,
-            "`number`, `text`, `json`, `csv`, `key_value` or `regex`",
+            "`number`, `text`, `json`, `csv`, `key_value`, `regex` or `nmea`",
         );
         only_with("measurement", format != Format::Influx, "that has none of its own");
         if keyed && self.fields.is_empty() {
@@ -213,7 +221,8 @@ impl Payload {
                 }
                 _ => Ok(()),
             },
-            (Format::KeyValue | Format::Regex, At::Column(_)) => {
+            (Format::Nmea, At::Name(place)) => place.parse::<Place>().map(drop),
+            (Format::KeyValue | Format::Regex | Format::Nmea, At::Column(_)) => {
                 Err("expected a name, found a number".into())
             }
             _ => Ok(()),

@@ -101,6 +101,11 @@ async fn lines_of_every_format_become_readings() {
             "T21.5C",
             "serial_t{} 21.5",
         ),
+        (
+            "format = 'nmea'\nfields = { depth_metres = 'DBT.depth' }",
+            "$SDDBT,36.41,f,11.10,M,5.99,F*32",
+            "serial_depth_metres{} 11.1",
+        ),
         ("format = 'text'\nmap = { OPEN = 1 }\nfield = 'door'", "OPEN", "serial_door{} 1"),
         ("format = 'influx'", "climate,room=hall t=21.5", "climate_t{room=\"hall\"} 21.5"),
         ("format = 'number'\nmeasurement = 'oven'\ndelimiter = ';'", ";21.5;", "oven_value{} 21.5"),

@@ -5,7 +5,7 @@ use super::{At, Field, Format, Payload, TagText};
 use crate::sample::{Readings, RowRef};
 use crate::wire::json::Pointers;
 use crate::wire::value::Value;
-use crate::wire::{csv, key_value, line_protocol};
+use crate::wire::{csv, key_value, line_protocol, nmea};
 
 crate::choice! {
     /// Why a payload or a line, or a part of it, was not taken; labels `…_rejected_total`.
@@ -113,6 +113,11 @@ enum Decoder {
         pattern: regex::Regex,
         groups: Vec<String>,
     },
+    /// One sentence of many kinds: what is not in it is not missing.
+    Nmea {
+        needs_checksum: bool,
+        places: Vec<nmea::Place>,
+    },
     Influx,
 }
 
@@ -152,6 +157,12 @@ impl Plan {
             Format::Regex => Decoder::Regex {
                 pattern: payload.pattern.clone().expect("checked with the configuration").0,
                 groups: names.collect(),
+            },
+            Format::Nmea => Decoder::Nmea {
+                needs_checksum: payload.checksum,
+                places: names
+                    .map(|place| place.parse().expect("checked with the configuration"))
+                    .collect(),
             },
             Format::Influx => Decoder::Influx,
         };
@@ -215,7 +226,7 @@ impl Plan {
         }
         match wrong {
             true => Err(Reject::Number),
-            false if !some => Err(Reject::Missing),
+            false if !some && !matches!(self.decoder, Decoder::Nmea { .. }) => Err(Reject::Missing),
             false => Ok(taken),
         }
     }
@@ -273,6 +284,15 @@ impl Plan {
                 for (slot, group) in groups.iter().enumerate() {
                     if let Some(found) = captures.name(group) {
                         set(slot, Value::Text(found.as_str()));
+                    }
+                }
+            }
+            Decoder::Nmea { needs_checksum, places } => {
+                let sentence = nmea::Sentence::parse(text, *needs_checksum);
+                let sentence = sentence.map_err(|_| Reject::Syntax)?;
+                for (slot, place) in places.iter().enumerate() {
+                    if let Some(value) = place.read(&sentence) {
+                        set(slot, value);
                     }
                 }
             }

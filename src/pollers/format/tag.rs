@@ -160,7 +160,7 @@ impl Payload {
                     At::Column(column) => format!("#{column}"),
                 };
                 return Err(format!(
-                    "the format `{}` has no place `{{{place}}}`; `json`, `csv`, `key_value` and `regex` have places",
+                    "the format `{}` has no place `{{{place}}}`; `json`, `csv`, `key_value`, `regex` and `nmea` have places",
                     self.format.value.as_str()
                 ));
             }

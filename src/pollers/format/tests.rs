@@ -165,6 +165,29 @@ fn words_stand_for_numbers_and_true_for_one() {
 }
 
 #[test]
+fn of_the_sentences_of_an_instrument_those_that_are_wanted_are_taken() {
+    let config = "format = 'nmea'\nfields = { speed_knots = 'RMC.7', depth_metres = 'DBT.depth', \
+        valid = { at = 'RMC.2', map = { A = 1, V = 0 } } }";
+    let rmc = b"$GPRMC,123519,A,4807.038,N,01131.000,E,022.4,084.4,230394,003.1,W*6A\r";
+    let expected = vec!["serial_speed_knots{} 22.4".into(), "serial_valid{} 1".into()];
+    assert_eq!(read(config, rmc), (expected, None));
+    let other = b"$GPVTG,054.7,T,034.4,M,005.5,N,010.2,K*48";
+    assert_eq!(read(config, other), (vec![], None), "a sentence nobody asked for is fine");
+    let loose = format!("{config}\nchecksum = false");
+    assert_eq!(read(&loose, b"$SDDBT,,f,11.1,M").0, ["serial_depth_metres{} 11.1"]);
+    let wrong = [
+        (&b"$SDDBT,,f,11.1,M"[..], Reject::Syntax),
+        (b"$GPVTG,054.7,T,034.4,M,005.6,N,010.2,K*48", Reject::Syntax),
+        (b"021,A*00", Reject::Syntax),
+        (b"$GPVTG,\xff*48", Reject::Encoding),
+        (b"$SDDBT,,f,deep,M*7A", Reject::Number),
+    ];
+    for (line, reason) in wrong {
+        assert_eq!(read(config, line), (vec![], Some(reason)), "{line:?}");
+    }
+}
+
+#[test]
 fn what_makes_no_sense_is_rejected_by_reason() {
     let json = "format = 'json'\nfields = { t = '/t' }";
     let csv = "format = 'csv'\nfields = { t = 2 }";
@@ -195,7 +218,7 @@ fn mistakes_are_told_exactly() {
     for (config, mistake) in [
         (
             "format = 'jsn'\nfields = { t = '/t' }",
-            "`jsn` is not one of number, text, json, csv, key_value, regex, influx; did you mean `json`?",
+            "`jsn` is not one of number, text, json, csv, key_value, regex, nmea, influx; did you mean `json`?",
         ),
         (
             "format = 'json'",
@@ -234,7 +257,16 @@ fn mistakes_are_told_exactly() {
         ),
         (
             "format = 'number'\nfields = { t = '/t' }",
-            "`fields` goes with the format `json`, `csv`, `key_value` or `regex`, not `number`",
+            "`fields` goes with the format `json`, `csv`, `key_value`, `regex` or `nmea`, not `number`",
+        ),
+        (
+            "format = 'nmea'\nfields = { t = 'GGA.hight' }",
+            "GGA has latitude, longitude, altitude, hdop, quality, satellites, or fields by number",
+        ),
+        ("format = 'nmea'\nfields = { t = 7 }", "expected a name, found a number"),
+        (
+            "format = 'csv'\nchecksum = true\nfields = { t = 1 }",
+            "`checksum` goes with the format `nmea`, not `csv`",
         ),
         (
             "format = 'key_value'\nfields = { t = { at = 't', scal = 2 } }",
