@@ -18,6 +18,7 @@ pub mod notify;
 pub mod pipeline;
 pub mod pollers;
 pub mod process;
+pub mod promql;
 pub mod rules;
 pub mod sample;
 pub mod sinks;

@@ -10,6 +10,7 @@ use super::plan::{Condition, LabelMatcher, Pattern, Plan, Selector, shown};
 use super::{Severity, State, expression};
 use crate::config::read::{Context, FromTable, FromToml, Node, Table};
 use crate::config::{Glob, Located};
+use crate::promql::Span;
 use crate::template::Template;
 
 /// A rule, checked.
@@ -350,17 +351,20 @@ fn parse(text: &Located<String>, table: &mut Table<'_, '_, '_>) -> Option<(Selec
     expression::parse(&text.value)
         .map_err(|error| {
             let source = table.cx.diagnostics.text(table.cx.file);
-            let span = part_of(source, &text.place.span, error.part.as_deref());
+            let span = part_of(source, &text.place.span, &text.value, error.span);
             table.cx.error(span, error.message);
         })
         .ok()
 }
 
-/// Where in a written string a part of it is; all of the string where that cannot be told.
-fn part_of(source: &str, whole: &Range<usize>, part: Option<&str>) -> Range<usize> {
+/// Where in a string as it is written a part of its value is; all of the string where escapes hide
+/// that.
+fn part_of(source: &str, whole: &Range<usize>, value: &str, part: Option<Span>) -> Range<usize> {
     let within = source.get(whole.clone()).unwrap_or_default();
-    part.and_then(|part| within.find(part).map(|at| (whole.start + at, part.len())))
-        .map_or_else(|| whole.clone(), |(start, len)| start..start + len)
+    match (part, within.find(value)) {
+        (Some(part), Some(at)) => whole.start + at + part.start..whole.start + at + part.end,
+        _ => whole.clone(),
+    }
 }
 
 /// Measurements and fields may have any letters; what can only be an expression is refused.

@@ -213,7 +213,7 @@ impl fmt::Display for Selector {
 /// PromQL's expressions are anchored, so the anchors are not written.
 fn unanchored(regex: &Regex) -> &str {
     let text = regex.0.as_str();
-    text.strip_prefix("^(?:").and_then(|text| text.strip_suffix(")$")).unwrap_or(text)
+    text.strip_prefix("^(?s:").and_then(|text| text.strip_suffix(")$")).unwrap_or(text)
 }
 
 fn literal(glob: &Glob) -> Option<&str> {

@@ -1,0 +1,25 @@
+//! PromQL: texts are parsed into checked expressions, which are evaluated over any source of
+//! series.
+//!
+//! Read [`expr`] first. [`parse`] makes expressions of texts; [`functions`] and [`operator`] say
+//! what is computed, as pure functions that the streaming plan shares. The meaning is
+//! Prometheus 3's: windows exclude their start, names are dropped at the end. Native histograms
+//! and experimental syntax are refused by name. Nothing here does I/O or reads a clock.
+
+pub mod aggregate;
+mod display;
+pub mod expr;
+pub mod function;
+pub mod functions;
+pub mod labels;
+pub mod operator;
+pub mod parse;
+pub mod selector;
+
+pub use aggregate::AggregateOp;
+pub use expr::{Expr, ExprKind, Span, ValueType};
+pub use function::Function;
+pub use labels::Labels;
+pub use operator::BinaryOp;
+pub use parse::{ParseError, parse};
+pub use selector::Selector;
