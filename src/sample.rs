@@ -8,9 +8,10 @@ mod catalogue;
 mod clock;
 mod readings;
 
-pub use catalogue::{Catalogue, Held, Row, Series, SeriesId};
+pub use catalogue::{Catalogue, Held, Row, Series, SeriesId, split_name};
 pub(crate) use clock::until;
 pub use clock::{Clock, Timestamp};
+pub(crate) use readings::LABEL_BYTES_MAX;
 pub use readings::{Readings, RowRef, TargetTags, Written};
 
 use std::sync::Arc;

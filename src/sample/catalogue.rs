@@ -1,10 +1,11 @@
 //! Series interned to small integers, compactly: a device's table makes thousands of them.
 
-use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::push_tight;
 
@@ -39,23 +40,34 @@ pub struct Row {
 pub struct Series {
     /// Measurement and tags.
     pub row: Arc<Row>,
-    /// The field.
+    /// The field; empty where the name is the measurement's alone, see [`split_name`].
     pub field: Arc<str>,
+}
+
+/// A name that came whole, as Prometheus sends it, as measurement and field: parted at the first
+/// `_` that leaves both something, so that `icmp_rtt_seconds` is what it is here. Where there is
+/// none, as in `up`, the field is empty.
+#[must_use]
+pub fn split_name(name: &str) -> (&str, &str) {
+    let parted = name.char_indices().skip(1).find(|(at, c)| *c == '_' && at + 1 < name.len());
+    parted.map_or((name, ""), |(at, _)| (&name[..at], &name[at + 1..]))
 }
 
 impl Series {
     /// The name rules, queries and Grafana know it by: `measurement_field`.
     #[must_use]
     pub fn name(&self) -> String {
-        format!("{}_{}", self.row.measurement, self.field)
+        let (measurement, field) = (&self.row.measurement, &self.field);
+        if field.is_empty() { measurement.to_string() } else { format!("{measurement}_{field}") }
     }
 
     /// Whether [`Series::name`] is `name`, without building it.
     #[must_use]
     pub fn is_named(&self, name: &str) -> bool {
-        name.strip_prefix(&*self.row.measurement)
-            .and_then(|rest| rest.strip_prefix('_'))
-            .is_some_and(|rest| *rest == *self.field)
+        name.strip_prefix(&*self.row.measurement).is_some_and(|rest| match rest.strip_prefix('_') {
+            Some(rest) if !self.field.is_empty() => *rest == *self.field,
+            _ => rest.is_empty() && self.field.is_empty(),
+        })
     }
 
     /// A tag's value; absent and empty are the same, as in PromQL.
@@ -69,7 +81,7 @@ impl Series {
 /// As PromQL writes it: `icmp_rtt_seconds{kind="icmp",target="gateway"}`.
 impl fmt::Display for Series {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}_{}{{", self.row.measurement, self.field)?;
+        write!(f, "{}{{", self.name())?;
         for (i, (name, value)) in self.row.tags.iter().enumerate() {
             write!(f, "{}{name}={value:?}", if i == 0 { "" } else { "," })?;
         }
@@ -91,12 +103,16 @@ pub struct Catalogue {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Every string once, whoever uses it.
-    strings: FxHashSet<Arc<str>>,
+    /// Every string once, whoever uses it. Texts come from outside, so they are hashed with a key
+    /// nobody outside knows: nobody can make up texts that all share one hash.
+    strings: HashSet<Arc<str>>,
+    hasher: RandomState,
     rows: Vec<RowEntry>,
-    row_ids: FxHashMap<Arc<Row>, u32>,
+    /// By the hash of measurement and tags; of two that share one, the second is at the next hash
+    /// that is free.
+    row_ids: FxHashMap<u64, u32>,
     fields: Vec<Arc<str>>,
-    field_ids: FxHashMap<Arc<str>, u32>,
+    field_ids: HashMap<Arc<str>, u32>,
     /// By [`SeriesId`]: row and field.
     series: Vec<(u32, u32)>,
 }
@@ -113,25 +129,27 @@ impl Catalogue {
     /// The id of a row. Tags may come in any order; those with an empty value are left out, and
     /// of two with one name the first counts.
     pub(super) fn row(&self, measurement: &str, tags: &[(&str, &str)]) -> (u32, Arc<Row>) {
-        let mut sorted: Vec<_> = tags.iter().filter(|(_, value)| !value.is_empty()).collect();
-        sorted.sort_by_key(|(name, _)| *name);
-        sorted.dedup_by_key(|(name, _)| *name);
+        let sorted = canonical(tags);
+        let known = |inner: &Inner| {
+            let found = inner.find(measurement, &sorted);
+            found.map(|id| (id, inner.rows[id as usize].row.clone()))
+        };
+        if let Ok(known) = known(&self.read()) {
+            return known;
+        }
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let free = match known(&inner) {
+            Ok(known) => return known,
+            Err(free) => free,
+        };
         let row = Arc::new(Row {
             measurement: inner.string(measurement),
             tags: sorted.iter().map(|(k, v)| (inner.string(k), inner.string(v))).collect(),
         });
         let next = u32::try_from(inner.rows.len()).expect("fewer rows than addresses");
-        let inner = &mut *inner;
-        match inner.row_ids.entry(row) {
-            Entry::Occupied(known) => (*known.get(), known.key().clone()),
-            Entry::Vacant(free) => {
-                let row = free.key().clone();
-                free.insert(next);
-                inner.rows.push(RowEntry { row: row.clone(), fields: Vec::new() });
-                (next, row)
-            }
-        }
+        inner.row_ids.insert(free, next);
+        inner.rows.push(RowEntry { row: row.clone(), fields: Vec::new() });
+        (next, row)
     }
 
     /// The id of a field's name.
@@ -151,14 +169,16 @@ impl Catalogue {
 
     /// The series of a row's field.
     pub(super) fn series_of(&self, row: u32, field: u32) -> SeriesId {
+        if let Some(known) = self.read().series_of(row, field) {
+            return known;
+        }
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         let next =
             SeriesId(u32::try_from(inner.series.len()).expect("fewer series than addresses"));
-        let fields = &mut inner.rows[row as usize].fields;
-        if let Some((_, id)) = fields.iter().find(|(known, _)| *known == field) {
-            return *id;
+        if let Some(known) = inner.series_of(row, field) {
+            return known;
         }
-        push_tight(fields, (field, next));
+        push_tight(&mut inner.rows[row as usize].fields, (field, next));
         push_tight(&mut inner.series, (row, field));
         next
     }
@@ -167,6 +187,15 @@ impl Catalogue {
     pub fn intern(&self, measurement: &str, field: &str, tags: &[(&str, &str)]) -> SeriesId {
         let (row, _) = self.row(measurement, tags);
         self.series_of(row, self.field(field))
+    }
+
+    /// The id of a series given in words, if it has been seen before.
+    #[must_use]
+    pub fn find(&self, measurement: &str, field: &str, tags: &[(&str, &str)]) -> Option<SeriesId> {
+        let sorted = canonical(tags);
+        let inner = self.read();
+        let row = inner.find(measurement, &sorted).ok()?;
+        inner.series_of(row, *inner.field_ids.get(field)?)
     }
 
     /// A series in words. `id` must come from this catalogue.
@@ -229,7 +258,34 @@ impl Held<'_> {
     }
 }
 
+/// Tags as a row has them: sorted by name, none twice, none empty.
+fn canonical<'a>(tags: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let mut sorted: Vec<_> = tags.iter().filter(|(_, value)| !value.is_empty()).copied().collect();
+    sorted.sort_by_key(|(name, _)| *name);
+    sorted.dedup_by_key(|(name, _)| *name);
+    sorted
+}
+
 impl Inner {
+    /// The row of a measurement and canonical tags, or the hash to put it at.
+    fn find(&self, measurement: &str, tags: &[(&str, &str)]) -> Result<u32, u64> {
+        let mut hash = self.hasher.hash_one((measurement, tags));
+        while let Some(id) = self.row_ids.get(&hash) {
+            let row = &self.rows[*id as usize].row;
+            let own = row.tags.iter().map(|(name, value)| (&**name, &**value));
+            if *row.measurement == *measurement && own.eq(tags.iter().copied()) {
+                return Ok(*id);
+            }
+            hash = hash.wrapping_add(1);
+        }
+        Err(hash)
+    }
+
+    fn series_of(&self, row: u32, field: u32) -> Option<SeriesId> {
+        let fields = &self.rows[row as usize].fields;
+        fields.iter().find(|(known, _)| *known == field).map(|(_, id)| *id)
+    }
+
     fn string(&mut self, text: &str) -> Arc<str> {
         if let Some(known) = self.strings.get(text) {
             return known.clone();
@@ -259,6 +315,32 @@ mod tests {
         assert!(series.is_named("icmp_rtt_seconds"));
         assert!(!series.is_named("icmp_rtt"));
         assert_eq!(catalogue.len(), 2);
+    }
+
+    #[test]
+    fn a_name_that_came_whole_is_parted_so_that_it_reads_the_same() {
+        for (name, parts) in [
+            ("icmp_rtt_seconds", ("icmp", "rtt_seconds")),
+            ("up", ("up", "")),
+            ("a_", ("a_", "")),
+            ("_a", ("_a", "")),
+            ("__a", ("_", "a")),
+            ("_a_b", ("_a", "b")),
+            ("a__", ("a", "_")),
+            ("_", ("_", "")),
+            ("", ("", "")),
+            ("ünder_score", ("ünder", "score")),
+            ("job:rate5m_sum", ("job:rate5m", "sum")),
+        ] {
+            assert_eq!(split_name(name), parts, "{name}");
+            let catalogue = Catalogue::default();
+            let series = catalogue.series(catalogue.intern(parts.0, parts.1, &[]));
+            assert_eq!(series.name(), name);
+            assert!(series.is_named(name), "{name}");
+            assert!(!series.is_named("a_b") && !series.is_named(&format!("{name}_")), "{name}");
+            assert_eq!(catalogue.find(parts.0, parts.1, &[]).map(SeriesId::index), Some(0));
+            assert_eq!(catalogue.find(parts.0, "other", &[]), None);
+        }
     }
 
     #[test]

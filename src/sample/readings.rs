@@ -23,7 +23,7 @@ pub struct TargetTags {
 const SERIES_MAX: usize = 100_000;
 
 /// Longest tag value or name in bytes: longer ones are noise, and InfluxDB refuses them from 64 KiB.
-const LABEL_BYTES_MAX: usize = 1_024;
+pub(crate) const LABEL_BYTES_MAX: usize = 1_024;
 
 /// A row to write fields into, from [`Readings::row`]. Valid for the `Readings` it came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

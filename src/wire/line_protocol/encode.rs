@@ -11,7 +11,7 @@
 //! | a backslash at the end, or before a separator or another backslash | `/` |
 //! | `"` in a field's name, where it would open a string | `'` |
 //! | `#` at the start of a measurement, where it would make a comment | `_` |
-//! | nothing, where there must be a name | `_` |
+//! | nothing, where there must be a name | `_`; a field is called `value` |
 //!
 //! Values are always floats, with no `i` behind them, so that a field never changes its type.
 
@@ -68,7 +68,8 @@ pub fn push_end(out: &mut Vec<u8>, nanos: i64) {
 
 fn push_text(out: &mut Vec<u8>, text: &str, part: Part) {
     if text.is_empty() {
-        return out.push(b'_');
+        let name: &[u8] = if part == Part::Field { b"value" } else { b"_" };
+        return out.extend_from_slice(name);
     }
     let mut chars = text.chars().enumerate().peekable();
     while let Some((at, c)) = chars.next() {
@@ -126,7 +127,7 @@ mod tests {
             (r"a\b", r"a\b", r"a\b", r"a\b"),
             (r"a\", "a/", "a/", "a/"),
             (r"\\a\, b", r"/\a/\,\ b", r"/\a/\,\ b", r"/\a/\,\ b"),
-            ("", "_", "_", "_"),
+            ("", "_", "_", "value"),
             ("naïve ☂", r"naïve\ ☂", r"naïve\ ☂", r"naïve\ ☂"),
         ];
         for (text, measurement, tag, field) in cases {
@@ -176,7 +177,8 @@ mod tests {
             c => *c,
         };
         let meant: String = chars.iter().enumerate().map(one).collect();
-        if meant.is_empty() { "_".into() } else { meant }
+        let name = if is_field { "value" } else { "_" };
+        if meant.is_empty() { name.into() } else { meant }
     }
 
     proptest! {
