@@ -1,15 +1,17 @@
 //! HTTP: health, metrics, Prometheus' API, the live stream and the page, all on one listener.
 //!
-//! It shows the daemon and never changes it. What it needs of the daemon is the trait [`Daemon`];
-//! it knows nothing of supervisors and engines. It answers no other site's page (no CORS, and see
+//! It shows the daemon, hands it what is pushed, and never changes it otherwise. What it needs of
+//! the daemon is the trait [`Daemon`]; it knows nothing of supervisors and engines. It answers no other site's page (no CORS, and see
 //! [`access`]), serves no secret, and holds every client to the bounds of [`serve`].
 
 mod access;
+mod body;
 mod events;
 mod health;
 mod page;
 mod prometheus;
 mod serve;
+mod write;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -21,12 +23,13 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Named, Secret, Target};
 use crate::events::Events;
+use crate::ingest::Ingest;
 use crate::metrics::Metrics;
 use crate::pollers::PollError;
 use crate::rules::{Alert, RuleConfig};
@@ -91,6 +94,8 @@ pub struct Api<D> {
     pub metrics: Arc<Metrics>,
     /// What the live stream tells.
     pub events: Events,
+    /// What takes pushes.
+    pub ingest: Arc<Ingest>,
     /// What clients must present, if anything.
     pub token: Option<Secret>,
 }
@@ -109,7 +114,9 @@ impl<D: Daemon> Api<D> {
     fn router(self, local: bool, closing: CancellationToken) -> Router {
         let stream = events::Stream::new(self.events, &self.metrics, closing);
         let access = Arc::new(access::Access::new(self.token, local));
-        let shared = Arc::new(Shared { daemon: self.daemon, metrics: self.metrics, stream });
+        let pushes = write::Pushes::new(self.ingest);
+        let shared =
+            Arc::new(Shared { daemon: self.daemon, metrics: self.metrics, stream, pushes });
         let guarded = Router::new()
             .route("/metrics", get(health::metrics::<D>))
             .route("/api/events", get(events::stream::<D>))
@@ -117,10 +124,14 @@ impl<D: Daemon> Api<D> {
             .route("/api/v1/alerts", get(prometheus::alerts::<D>))
             .route("/api/v1/rules", get(prometheus::rules::<D>))
             .route("/api/v1/status/buildinfo", get(prometheus::build_info))
+            .route("/api/v1/write", post(write::remote::<D>))
+            .route("/api/v2/write", post(write::version_2::<D>))
+            .route("/write", post(write::version_1::<D>))
             .layer(middleware::from_fn_with_state(access, access::check));
         Router::new()
             .route("/healthz", get(health::alive))
             .route("/readyz", get(health::ready::<D>))
+            .route("/ping", get(write::ping))
             .merge(guarded)
             .merge(page::routes())
             .fallback(prometheus::not_found)
@@ -137,6 +148,7 @@ struct Shared<D> {
     daemon: Arc<D>,
     metrics: Arc<Metrics>,
     stream: events::Stream,
+    pushes: write::Pushes,
 }
 
 type Handle<D> = State<Arc<Shared<D>>>;

@@ -20,6 +20,7 @@ use crate::actions::Actions;
 use crate::api::{Api, Daemon};
 use crate::config::Config;
 use crate::events::Events;
+use crate::ingest::Ingest;
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::pipeline::{self, BUS_POLLS_MAX, Handle, Pipeline};
 use crate::pollers::Shared;
@@ -55,6 +56,7 @@ pub struct App {
     supervisor: Supervisor,
     pipeline: Handle,
     view: Arc<View>,
+    ingest: Arc<Ingest>,
     metrics: Arc<Metrics>,
     address: SocketAddr,
     tasks: JoinSet<()>,
@@ -106,8 +108,10 @@ impl App {
             actions: Actions::start(&config.actions, shared.clone(), metrics.clone()),
             sinks: Sinks::start(&config.sinks, sink_env),
             events: events.clone(),
-            clock,
+            clock: clock.clone(),
         };
+        let known = catalogue.clone();
+        let ingest = Arc::new(Ingest::new(&config, known, clock, handle.clone(), &metrics));
         let mut tasks = JoinSet::new();
         let counted = metrics.clone();
         tasks.spawn(async move {
@@ -122,6 +126,7 @@ impl App {
             daemon: view.clone(),
             metrics: metrics.clone(),
             events,
+            ingest: ingest.clone(),
             token: config.api.token.clone(),
         };
         tasks.spawn(api.serve(listener, stop_api.clone().cancelled_owned()));
@@ -130,15 +135,13 @@ impl App {
             actions = config.actions.len(), sinks = config.sinks.len(),
             api = %address, "started"
         );
-        let reloads = ["ok", "refused"].map(|result| {
-            let help = "Reloads of the configuration.";
-            metrics.counter("watchpost_config_reloads_total", help, &[("result", result)])
-        });
+        let reloads = reloads(&metrics);
         let kept = Kept { _lock: lock, _gauges: gauges };
         Ok(Self {
             supervisor,
             pipeline: handle,
             view,
+            ingest,
             metrics,
             address,
             tasks,
@@ -188,6 +191,7 @@ impl App {
         self.pipeline.reload(config.clone()).await;
         let changes = self.supervisor.update(&config.targets).await;
         self.pipeline.forget(changes.removed.clone()).await;
+        self.ingest.reconfigure(&config);
         self.view.replace(config);
         self.reloads[0].inc();
         info!(
@@ -237,6 +241,14 @@ fn lock_state_dir(path: &Path) -> Result<Option<Flock<std::fs::File>>, StartErro
             Ok(None)
         }
     }
+}
+
+/// Reloads that took the new configuration, and those that refused it.
+fn reloads(metrics: &Metrics) -> [Counter; 2] {
+    let help = "Reloads of the configuration.";
+    ["ok", "refused"].map(|result| {
+        metrics.counter("watchpost_config_reloads_total", help, &[("result", result)])
+    })
 }
 
 fn about(metrics: &Metrics, clock: &Clock, has_state_dir: bool) -> Vec<Gauge> {

@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 pub mod events;
 pub mod http_client;
+pub mod ingest;
 pub mod metrics;
 pub mod notify;
 pub mod pipeline;

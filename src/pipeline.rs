@@ -30,6 +30,9 @@ const TAKE_POLLS_MAX: usize = 64;
 /// Questions to the pipeline waiting for an answer: API clients are few and wait for theirs.
 const ASKS_WAITING_MAX: usize = 32;
 
+/// Pushes waiting to be judged; who pushes waits for room, and for the answer.
+const PUSHES_WAITING_MAX: usize = 8;
+
 /// How often the system's clock is compared with ours; also how late a step may be noticed.
 const RESYNC_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -54,28 +57,41 @@ enum Ask {
     Forget(Vec<Arc<Target>>),
 }
 
+/// Batches from elsewhere than a poll, whose sender waits until they are judged and handed on.
+type Push = (Vec<Batch>, oneshot::Sender<()>);
+
 /// Asks the pipeline. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Handle(mpsc::Sender<Ask>);
+pub struct Handle {
+    asks: mpsc::Sender<Ask>,
+    pushes: mpsc::Sender<Push>,
+}
 
 impl Handle {
     /// All alerts that are not inactive; `None` when the pipeline has ended. The answer comes
     /// from the task that judges, so that there is one shows that judging goes on.
     pub async fn alerts(&self) -> Option<Vec<Alert>> {
         let (answer, wait) = oneshot::channel();
-        self.0.send(Ask::Alerts(answer)).await.ok()?;
+        self.asks.send(Ask::Alerts(answer)).await.ok()?;
         wait.await.ok()
+    }
+
+    /// Judges batches after the polls that wait, and hands them on as polls are. Whether it was
+    /// done: `false` when the pipeline has ended before.
+    pub async fn push(&self, batches: Vec<Batch>) -> bool {
+        let (done, wait) = oneshot::channel();
+        self.pushes.send((batches, done)).await.is_ok() && wait.await.is_ok()
     }
 
     /// Done when the pipeline has ended.
     pub async fn ended(&self) {
-        self.0.closed().await;
+        self.asks.closed().await;
     }
 
     /// Takes over rules, actions and sinks of another configuration.
     pub async fn reload(&self, config: Arc<Config>) {
         let (done, wait) = oneshot::channel();
-        if self.0.send(Ask::Reload(config, done)).await.is_ok() {
+        if self.asks.send(Ask::Reload(config, done)).await.is_ok() {
             // An error means that the daemon ends, and with it the reload.
             drop(wait.await);
         }
@@ -84,20 +100,24 @@ impl Handle {
     /// Ends the alerts of targets that are no longer watched.
     pub async fn forget(&self, targets: Vec<Arc<Target>>) {
         // An error means that the daemon ends, and with it all alerts.
-        drop(self.0.send(Ask::Forget(targets)).await);
+        drop(self.asks.send(Ask::Forget(targets)).await);
     }
 }
 
 /// A handle, and the questions it will ask.
 #[must_use]
 pub fn handle() -> (Handle, Asks) {
-    let (sender, receiver) = mpsc::channel(ASKS_WAITING_MAX);
-    (Handle(sender), Asks(receiver))
+    let (asks, from_asks) = mpsc::channel(ASKS_WAITING_MAX);
+    let (pushes, from_pushes) = mpsc::channel(PUSHES_WAITING_MAX);
+    (Handle { asks, pushes }, Asks { asks: from_asks, pushes: from_pushes })
 }
 
 /// The questions of a [`Handle`].
 #[derive(Debug)]
-pub struct Asks(mpsc::Receiver<Ask>);
+pub struct Asks {
+    asks: mpsc::Receiver<Ask>,
+    pushes: mpsc::Receiver<Push>,
+}
 
 struct Counts {
     samples: Counter,
@@ -156,13 +176,19 @@ impl Pipeline {
             let due = self.engine.next_tick().map(|at| self.instant(at));
             tokio::select! {
                 biased;
-                Some(ask) = asks.0.recv() => self.answer(ask, &mut transitions).await,
+                Some(ask) = asks.asks.recv() => self.answer(ask, &mut transitions).await,
                 taken = bus.recv_many(&mut waiting, TAKE_POLLS_MAX) => {
                     if taken == 0 {
                         break;
                     }
                     self.judge(&mut waiting, &mut transitions, &counts);
                     counts.bus.set(bus.len() as f64);
+                }
+                Some((batches, done)) = asks.pushes.recv() => {
+                    waiting.push(batches);
+                    self.judge(&mut waiting, &mut transitions, &counts);
+                    // Who pushed may have gone; it was done all the same.
+                    _ = done.send(());
                 }
                 () = until(due) => self.engine.tick(self.clock.now(), &mut transitions),
                 _ = resync.tick() => self.resync(&counts),
@@ -259,5 +285,6 @@ mod tests {
         drop(asks);
         handle.ended().await;
         assert!(handle.alerts().await.is_none());
+        assert!(!handle.push(Vec::new()).await);
     }
 }

@@ -9,6 +9,7 @@ pub mod lines;
 pub mod nagios;
 pub mod nmea;
 pub mod oid;
+pub mod remote_write;
 pub mod sse;
 pub mod topic;
 pub mod usm;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
@@ -39,10 +39,12 @@ impl Access {
         Self { token, local }
     }
 
-    fn judge(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn judge(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
         if let Some(token) = &self.token {
-            let given = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
-            let same = given.is_some_and(|given| token.reveal().as_bytes().ct_eq(given).into());
+            let shown = headers.get(AUTHORIZATION);
+            let shown = shown.and_then(|value| credential(value.as_bytes()));
+            let given = shown.or_else(|| password(uri));
+            let same = given.is_some_and(|given| token.reveal().as_bytes().ct_eq(&given).into());
             return if same { Ok(()) } else { Err(Refusal::NoToken) };
         }
         let host = headers.get(HOST).map(|host| host.to_str().unwrap_or_default());
@@ -56,10 +58,29 @@ impl Access {
     }
 }
 
-/// The token of `Authorization: Bearer …`; the scheme's case does not matter (RFC 7235, 2.1).
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, rest) = value.split_at_checked(b"bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii())
+/// The token of `Authorization: Bearer …` (RFC 6750), of `Token …` as InfluxDB 2 has it, or the
+/// password of `Basic …` (RFC 7617) for clients that know nothing else; the user does not matter.
+/// Nobody is ever asked for a password, so no browser sends one by itself.
+fn credential(value: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(value).ok()?;
+    let (scheme, rest) = text.split_once(' ')?;
+    let rest = rest.trim_ascii();
+    match scheme.to_ascii_lowercase().as_str() {
+        "bearer" | "token" => Some(rest.into()),
+        "basic" => {
+            let pair = data_encoding::BASE64.decode(rest.as_bytes()).ok()?;
+            let colon = pair.iter().position(|byte| *byte == b':')?;
+            Some(pair[colon + 1..].to_vec())
+        }
+        _ => None,
+    }
+}
+
+/// The password in the query of InfluxDB 1's `/write`; nowhere else may a query hold a secret.
+fn password(uri: &Uri) -> Option<Vec<u8>> {
+    let query = uri.query().filter(|_| uri.path() == "/write")?;
+    let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+    pairs.find(|(name, _)| name == "p").map(|(_, value)| value.into_owned().into())
 }
 
 /// An address or `localhost`, with or without a port: names no other machine can be called by.
@@ -76,7 +97,7 @@ pub(super) async fn check(
     request: Request,
     next: Next,
 ) -> Response {
-    let refusal = match access.judge(request.headers()) {
+    let refusal = match access.judge(request.uri(), request.headers()) {
         Ok(()) => return next.run(request).await,
         Err(refusal) => refusal,
     };
@@ -106,7 +127,11 @@ pub(super) async fn check(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
+
+    static PAGE: LazyLock<Uri> = LazyLock::new(|| Uri::from_static("/"));
 
     fn headers(list: &[(&'static str, &str)]) -> HeaderMap {
         list.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
@@ -115,34 +140,52 @@ mod tests {
     #[test]
     fn with_a_token_only_the_token_counts() {
         let access = Access::new(Some(Secret::new("s3cret")), true);
-        let judge = |list: &[(&'static str, &str)]| access.judge(&headers(list));
+        let judge = |list: &[(&'static str, &str)]| access.judge(&PAGE, &headers(list));
         assert_eq!(judge(&[("authorization", "Bearer s3cret"), ("host", "nas.example")]), Ok(()));
-        assert_eq!(judge(&[("authorization", "bearer  s3cret")]), Ok(()));
-        for wrong in ["Bearer s3cre", "Bearer s3cret2", "Basic s3cret", "s3cret", "Bearer", ""] {
+        for right in ["bearer  s3cret", "Token s3cret", "Basic dTpzM2NyZXQ=", "basic OnMzY3JldA=="]
+        {
+            assert_eq!(judge(&[("authorization", right)]), Ok(()), "{right}");
+        }
+        for wrong in [
+            "Bearer s3cre",
+            "Bearer s3cret2",
+            "Basic s3cret",
+            "Basic czNjcmV0",
+            "Basic czNjcmV0Og==",
+            "s3cret",
+            "Bearer",
+            "Bearer ",
+            "Digest s3cret",
+            "",
+        ] {
             assert_eq!(judge(&[("authorization", wrong)]), Err(Refusal::NoToken), "{wrong}");
         }
         assert_eq!(judge(&[]), Err(Refusal::NoToken));
+        let by_query = |uri: &'static str| access.judge(&Uri::from_static(uri), &headers(&[]));
+        assert_eq!(by_query("/write?db=d&u=me&p=s3cret"), Ok(()));
+        assert_eq!(by_query("/write?db=d&u=me&p=s3"), Err(Refusal::NoToken));
+        assert_eq!(by_query("/metrics?p=s3cret"), Err(Refusal::NoToken));
     }
 
     #[test]
     fn without_a_token_a_local_listener_answers_no_rebound_name() {
         let access = Access::new(None, true);
         for own in ["localhost", "LOCALHOST.:9465", "a.localhost", "127.0.0.1:9465", "[::1]:9465"] {
-            assert_eq!(access.judge(&headers(&[("host", own)])), Ok(()), "{own}");
+            assert_eq!(access.judge(&PAGE, &headers(&[("host", own)])), Ok(()), "{own}");
         }
         for foreign in ["evil.example", "evil.example:9465", "localhost.evil.example", "", "a b"] {
-            let judged = access.judge(&headers(&[("host", foreign)]));
+            let judged = access.judge(&PAGE, &headers(&[("host", foreign)]));
             assert_eq!(judged, Err(Refusal::ForeignHost), "{foreign}");
         }
-        assert_eq!(access.judge(&headers(&[])), Ok(()), "no browser sends no host");
-        assert_eq!(Access::new(None, false).judge(&headers(&[("host", "nas.lan")])), Ok(()));
+        assert_eq!(access.judge(&PAGE, &headers(&[])), Ok(()), "no browser sends no host");
+        assert_eq!(Access::new(None, false).judge(&PAGE, &headers(&[("host", "nas.lan")])), Ok(()));
     }
 
     #[test]
     fn without_a_token_no_other_site_may_write() {
         let judge = |origin: &str| {
             let headers = headers(&[("host", "127.0.0.1:9465"), ("origin", origin)]);
-            Access::new(None, true).judge(&headers)
+            Access::new(None, true).judge(&PAGE, &headers)
         };
         assert_eq!(judge("http://127.0.0.1:9465"), Ok(()));
         for foreign in ["http://evil.example", "null", "http://127.0.0.1:80", ""] {

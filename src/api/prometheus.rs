@@ -199,16 +199,21 @@ const fn rank(state: AlertState) -> u8 {
 }
 
 /// The parameters of a request.
-struct Asked(Vec<(String, String)>);
+pub(super) struct Asked(Vec<(String, String)>);
 
 impl Asked {
-    fn new(query: Option<&str>) -> Self {
+    pub(super) fn new(query: Option<&str>) -> Self {
         let pairs = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         Self(pairs.into_owned().collect())
     }
 
-    fn first(&self, name: &str) -> Option<&str> {
+    pub(super) fn first(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// As [`Asked::first`], but not if it is empty.
+    pub(super) fn some(&self, name: &str) -> Option<&str> {
+        self.first(name).filter(|value| !value.is_empty())
     }
 
     /// Whether a value is among those asked for by any of these names, or nothing was asked.

@@ -1,11 +1,14 @@
 //! The accept loop: connections within bounds, and an end that does not wait for ever.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use socket2::SockRef;
@@ -59,11 +62,11 @@ pub(super) async fn serve(
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
             (accepted, place) = accept => match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     accepts = true;
                     let (router, closing) = (router.clone(), closing.clone());
                     connections.spawn(async move {
-                        connection(stream, router, closing).await;
+                        connection(stream, peer.ip(), router, closing).await;
                         drop(place);
                     });
                 }
@@ -84,7 +87,11 @@ pub(super) async fn serve(
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, closing: CancellationToken) {
+/// Whom a request came from, as an extension of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) IpAddr);
+
+async fn connection(stream: TcpStream, peer: IpAddr, router: Router, closing: CancellationToken) {
     let socket = SockRef::from(&stream);
     // Either refused by a strange kernel costs latency or a place, no more.
     if let Err(error) =
@@ -92,12 +99,17 @@ async fn connection(stream: TcpStream, router: Router, closing: CancellationToke
     {
         tracing::debug!(%error, "cannot set options of a connection");
     }
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        router.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_headers(HEADERS_MAX)
         .max_buf_size(BUFFER_MAX_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,

@@ -41,6 +41,13 @@ impl Daemon for Fixed {
     }
 }
 
+/// Takes pushes to a pipeline that has ended.
+fn ingest(metrics: &Metrics) -> Ingest {
+    let (handle, _) = crate::pipeline::handle();
+    let clock = Arc::new(crate::sample::Clock::system());
+    Ingest::new(&config(), Arc::default(), clock, handle, metrics)
+}
+
 /// A server that ends with the test.
 struct Server {
     address: SocketAddr,
@@ -59,6 +66,7 @@ impl Server {
             daemon: Arc::new(daemon),
             metrics: metrics.clone(),
             events: events.clone(),
+            ingest: Arc::new(ingest(&metrics)),
             token: token.map(Secret::new),
         };
         let closing = CancellationToken::new();

@@ -369,7 +369,7 @@ fn part_of(source: &str, whole: &Range<usize>, value: &str, part: Option<Span>) 
 
 /// Measurements and fields may have any letters; what can only be an expression is refused.
 fn is_metric_name(name: &str) -> bool {
-    name.contains('_') && !name.contains(|c: char| c.is_whitespace() || "{}()[]<>=\"'*".contains(c))
+    !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || "{}()[]<>=\"'*".contains(c))
 }
 
 fn is_label_name(name: &str) -> bool {

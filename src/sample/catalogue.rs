@@ -128,7 +128,7 @@ struct RowEntry {
 impl Catalogue {
     /// The id of a row. Tags may come in any order; those with an empty value are left out, and
     /// of two with one name the first counts.
-    pub(super) fn row(&self, measurement: &str, tags: &[(&str, &str)]) -> (u32, Arc<Row>) {
+    pub(crate) fn row(&self, measurement: &str, tags: &[(&str, &str)]) -> (u32, Arc<Row>) {
         let sorted = canonical(tags);
         let known = |inner: &Inner| {
             let found = inner.find(measurement, &sorted);
@@ -153,7 +153,7 @@ impl Catalogue {
     }
 
     /// The id of a field's name.
-    pub(super) fn field(&self, name: &str) -> u32 {
+    pub(crate) fn field(&self, name: &str) -> u32 {
         if let Some(id) = self.read().field_ids.get(name) {
             return *id;
         }
@@ -168,7 +168,7 @@ impl Catalogue {
     }
 
     /// The series of a row's field.
-    pub(super) fn series_of(&self, row: u32, field: u32) -> SeriesId {
+    pub(crate) fn series_of(&self, row: u32, field: u32) -> SeriesId {
         if let Some(known) = self.read().series_of(row, field) {
             return known;
         }
@@ -189,12 +189,14 @@ impl Catalogue {
         self.series_of(row, self.field(field))
     }
 
-    /// The id of a series given in words, if it has been seen before.
-    #[must_use]
-    pub fn find(&self, measurement: &str, field: &str, tags: &[(&str, &str)]) -> Option<SeriesId> {
-        let sorted = canonical(tags);
+    /// The id of a row, if it has been seen before.
+    pub(crate) fn find_row(&self, measurement: &str, tags: &[(&str, &str)]) -> Option<u32> {
+        self.read().find(measurement, &canonical(tags)).ok()
+    }
+
+    /// The series of a row's field, if it has been seen before.
+    pub(crate) fn find_series(&self, row: u32, field: &str) -> Option<SeriesId> {
         let inner = self.read();
-        let row = inner.find(measurement, &sorted).ok()?;
         inner.series_of(row, *inner.field_ids.get(field)?)
     }
 
@@ -338,8 +340,10 @@ mod tests {
             assert_eq!(series.name(), name);
             assert!(series.is_named(name), "{name}");
             assert!(!series.is_named("a_b") && !series.is_named(&format!("{name}_")), "{name}");
-            assert_eq!(catalogue.find(parts.0, parts.1, &[]).map(SeriesId::index), Some(0));
-            assert_eq!(catalogue.find(parts.0, "other", &[]), None);
+            let row = catalogue.find_row(parts.0, &[("empty", "")]).unwrap();
+            assert_eq!(catalogue.find_series(row, parts.1).map(SeriesId::index), Some(0));
+            assert_eq!(catalogue.find_series(row, "other"), None);
+            assert_eq!(catalogue.find_row("other", &[]), None);
         }
     }
 

@@ -26,6 +26,7 @@ use crate::support::{LIMIT, file, text, until};
 mod faults;
 mod flow;
 mod operating;
+mod push;
 mod reload;
 mod stopping;
 

@@ -1,0 +1,92 @@
+//! Line protocol into samples.
+
+use super::PushError;
+use super::gather::{Gather, Refusal, Wrong};
+use crate::sample::{Sample, Timestamp};
+use crate::wire::line_protocol::{Line, lines};
+
+/// The kind of what is pushed and says no other.
+const KIND: &str = "push";
+
+/// The unit of timestamps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Precision(i64);
+
+impl Precision {
+    /// Nanoseconds, where nothing is said.
+    pub const NANOSECONDS: Self = Self(1);
+
+    /// As InfluxDB 1 and 2 write them: `ns`, `n`, `us`, `u`, `µ`, `ms`, `s`, `m`, `h`.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Some(Self(match word {
+            "" | "ns" | "n" => 1,
+            "us" | "u" | "µ" | "µs" => 1_000,
+            "ms" => 1_000_000,
+            "s" => 1_000_000_000,
+            "m" => 60_000_000_000,
+            "h" => 3_600_000_000_000,
+            _ => return None,
+        }))
+    }
+}
+
+/// Reads all lines; what is wrong with one costs only that one.
+pub(super) fn read(
+    body: &[u8],
+    precision: Precision,
+    bucket: &str,
+    gather: &mut Gather<'_>,
+) -> Result<(), PushError> {
+    let text = String::from_utf8_lossy(body);
+    for line in lines(&text) {
+        gather.point()?;
+        let point = match line {
+            Ok(line) => point(&line, precision, bucket, gather),
+            Err(error) => Err(Refusal::Syntax(format!("unable to parse {error}")).into()),
+        };
+        gather.settle(point)?;
+    }
+    Ok(())
+}
+
+/// One line: all its numbers, or none.
+fn point(
+    line: &Line<'_>,
+    precision: Precision,
+    bucket: &str,
+    gather: &mut Gather<'_>,
+) -> Result<(), Wrong> {
+    let time = time(line, precision, gather)?;
+    let numbers = || line.fields.iter().filter_map(|(name, value)| Some((name, value.number()?)));
+    (numbers().count()..line.fields.len()).for_each(|_| gather.text());
+    if numbers().next().is_none() {
+        return Ok(());
+    }
+    let mut tags: Vec<(&str, &str)> = line.tags.iter().map(|(k, v)| (&**k, &**v)).collect();
+    let given = |name: &str| line.tags.iter().find(|(key, _)| key == name).map(|(_, v)| &**v);
+    let target = given("target").or_else(|| given("host")).unwrap_or(bucket);
+    let site = gather.site.name.as_deref();
+    for (name, value) in [("target", Some(target)), ("kind", Some(KIND)), ("site", site)] {
+        if let Some(value) = value.filter(|_| given(name).is_none()) {
+            tags.push((name, value));
+        }
+    }
+    let row = gather.row(&line.measurement, &tags, target)?;
+    let mut samples = Vec::with_capacity(line.fields.len());
+    for (name, value) in numbers() {
+        samples.push(Sample { series: gather.series(&row, name)?, value });
+    }
+    for sample in samples {
+        gather.sample(&row, time, sample)?;
+    }
+    Ok(())
+}
+
+fn time(line: &Line<'_>, precision: Precision, gather: &Gather<'_>) -> Result<Timestamp, Refusal> {
+    let Some(written) = line.timestamp else { return Ok(gather.window.now) };
+    let nanos = written
+        .checked_mul(precision.0)
+        .ok_or_else(|| Refusal::Syntax(format!("unable to parse the timestamp {written}")))?;
+    gather.window.check(Timestamp::from_nanos(nanos))
+}
