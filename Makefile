@@ -5,9 +5,9 @@ CARGO ?= cargo
 FUZZ_SECONDS ?= 10
 
 # The servers the tests talk to, and what builds the fuzz targets (a C++ compiler) and packages.
-TEST_PACKAGES = mosquitto mosquitto-clients snmp snmpd socat influxdb victoria-metrics dunst \
+TEST_PACKAGES = mosquitto mosquitto-clients snmp snmpd faketime socat influxdb victoria-metrics dunst \
 	dbus dbus-x11 xvfb prometheus prometheus-alertmanager iproute2 procps systemd g++ dpkg-dev
-TEST_COMMANDS = mosquitto mosquitto_pub snmpget snmpd socat influxd victoria-metrics dunst \
+TEST_COMMANDS = mosquitto mosquitto_pub snmpget snmpd faketime socat influxd victoria-metrics dunst \
 	dbus-daemon Xvfb promtool amtool ip ps systemd-analyze c++ dpkg-shlibdeps
 
 .PHONY: run test check bench fuzz package servers tools

@@ -7,9 +7,10 @@
 //! otherwise it is that of [`process`](crate::process). On standard input it gets the whole
 //! [`Notice`] as JSON.
 //!
-//! Exit status 0 is done; any other is a failed try, and so is taking longer than `timeout`, after
-//! which the program and its group get SIGTERM and soon SIGKILL. What cannot be started at all is
-//! not tried again.
+//! Exit status 0 is done, and 75 (`EX_TEMPFAIL` of sysexits.h) asks for another try. Any other is a
+//! failure that another try would only repeat. Taking longer than `timeout`, after which the program
+//! and its group get SIGTERM and soon SIGKILL, or being killed by a signal is tried again; what
+//! cannot be started at all is not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +62,9 @@ impl FromToml for Command {
         CommandLine::schema()
     }
 }
+
+/// How a program asks for another try (`EX_TEMPFAIL` of sysexits.h).
+const EXIT_TRY_AGAIN: i32 = 75;
 
 /// Bytes of one environment variable: execve(2) takes 128 KiB, and nobody reads that much.
 const VARIABLE_BYTES_MAX: usize = 16 << 10;
@@ -124,11 +128,13 @@ impl Action for Exec {
             Ok(finished) if finished.code == Some(0) => {
                 Ok(format!("{program} ended well{}", tail(&finished)))
             }
-            Ok(finished) => Err(Rejected::temporary(format!(
-                "{program}: {}{}",
-                finished.ending(),
-                tail(&finished)
-            ))),
+            Ok(finished) => {
+                let message = format!("{program}: {}{}", finished.ending(), tail(&finished));
+                Err(match finished.code {
+                    None | Some(EXIT_TRY_AGAIN) => Rejected::temporary(message),
+                    Some(_) => Rejected::Permanent(message),
+                })
+            }
         }
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::{Action, Kind, Notice, Rejected};
 use crate::config::Located;
 use crate::config::read::{FromTable, FromToml, Key, Table};
-use crate::pollers::snmp::{self, Access, Setting, ValueType};
-use crate::pollers::{PollError, Reason, Shared};
+use crate::pollers::Shared;
+use crate::pollers::snmp::{self, Access, SetError, Setting, ValueType};
 use crate::template::Template;
 use crate::wire::oid::Oid;
 
@@ -107,9 +107,8 @@ impl Action for Set {
         let access = match agent {
             Agent::Own(access) => access.clone(),
             Agent::Target(name) => {
-                self.shared.snmp_links.get(&name.value).ok_or_else(|| Rejected::Temporary {
-                    message: format!("target snmp.{} is not running", name.value),
-                    retry_after: None,
+                self.shared.snmp_links.get(&name.value).ok_or_else(|| {
+                    Rejected::temporary(format!("target snmp.{} is not running", name.value))
                 })?
             }
         };
@@ -118,10 +117,9 @@ impl Action for Set {
     }
 }
 
-/// An agent that is away or busy may come back; wrong credentials stay wrong.
-fn rejected(error: PollError) -> Rejected {
-    match error.reason {
-        Reason::Auth => Rejected::Permanent(error.context),
-        _ => Rejected::Temporary { message: error.context, retry_after: None },
-    }
+/// An agent that is away or busy may come back, and one with another value may take ours yet; what
+/// may not be written stays so.
+fn rejected(error: SetError) -> Rejected {
+    let message = error.error.context;
+    if error.is_final { Rejected::Permanent(message) } else { Rejected::temporary(message) }
 }

@@ -27,7 +27,7 @@ mod walk;
 
 pub use access::{Access, Authentication, KeyExtension, Privacy, Version};
 pub use profile::{Field, Named, Profile, Scalar, Table as TableConfig, Tag};
-pub use set::{Setting, ValueType, set};
+pub use set::{SetError, Setting, ValueType, set};
 
 use session::{Memory, Reply, Request, Session};
 
@@ -209,7 +209,8 @@ async fn read_scalars(
 ) -> Result<(), PollError> {
     let mut left = scalars.to_vec();
     while !left.is_empty() {
-        let ask = &left[..left.len().min(SCALARS_PER_REQUEST_MAX)];
+        let most = SCALARS_PER_REQUEST_MAX.min(session.memory.values_per_request() as usize);
+        let ask = &left[..left.len().min(most)];
         let oids: Vec<_> = ask.iter().map(|(_, scalar)| borrowed(&scalar.oid)).collect();
         let oids: Vec<_> = oids.iter().collect();
         let read = |reply: Reply<'_>| read_values(reply, ask, missing, out);

@@ -274,7 +274,7 @@ async fn stopping_ends_a_program_that_runs() {
 #[tokio::test]
 async fn a_program_that_fails_or_is_not_there_says_so() {
     let actions = start(
-        "[action.fails]\nretries = 0\nexec = { command = ['/bin/sh', '-c', 'echo no route >&2; exit 3'] }\n\
+        "[action.fails]\nexec = { command = ['/bin/sh', '-c', 'echo no route >&2; exit 3'] }\n\
          [action.missing]\nexec = { command = ['/nonexistent/program'] }",
     );
     actions.fire("fails", &notice("a", State::Firing));
@@ -283,6 +283,23 @@ async fn a_program_that_fails_or_is_not_there_says_so() {
     assert_eq!(said, "/bin/sh: exit status 3: no route");
     let (_, said) = outcome(&actions, "missing").await;
     assert!(said.starts_with("cannot run /nonexistent/program: No such file"), "{said}");
+}
+
+#[tokio::test]
+async fn a_program_that_asks_for_another_try_gets_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = text(&folder.path().join("tries"));
+    let actions = start(&format!(
+        "[action.busy]\nretries = 1\n\
+         exec = {{ command = ['/bin/sh', '-c', 'echo try >> {out}; exit 75'] }}"
+    ));
+    actions.fire("busy", &notice("a", State::Firing));
+    let (ok, said) = outcome(&actions, "busy").await;
+    assert!(!ok && said.contains("exit status 75"), "{said}");
+    until("it was tried twice", || {
+        std::fs::read_to_string(&out).unwrap_or_default() == "try\ntry\n"
+    })
+    .await;
 }
 
 #[tokio::test]

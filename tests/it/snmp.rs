@@ -6,14 +6,16 @@ mod snmpd;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use watchpost::config::{Loader, Target};
 use watchpost::pollers::{Kind, KindConfig, PollError, Poller, Reason, Shared, snmp};
 use watchpost::sample::{Catalogue, Clock, Readings, TargetTags, Written, is_stale};
 
-use fake::{Fake, Values, counter, integer, respond, string};
-use snmpd::Snmpd;
+use fake::{Fake, Values, counter, integer, refuse, respond, string, values_asked};
+use snmpd::Relay;
+pub(crate) use snmpd::Snmpd;
 
 /// A target, as the supervisor would have it.
 struct Polled {
@@ -256,11 +258,67 @@ async fn a_setting_is_read_back() {
     let (access, shared) = (&target.config.access, &target.shared);
     assert_eq!(snmp::set(access, &contact, &text, shared).await, Ok(()));
     let refused = snmp::set(access, &location, &text, shared).await.unwrap_err();
-    assert_eq!(refused.reason, Reason::Refused);
-    assert!(refused.context.ends_with("notWritable"), "{refused}");
+    assert_eq!(refused.error.reason, Reason::Refused);
+    assert!(refused.is_final && refused.to_string().ends_with("notWritable"), "{refused}");
     let number = snmp::Setting::parse(snmp::ValueType::Integer, "5").unwrap();
     let refused = snmp::set(access, &contact, &number, shared).await.unwrap_err();
-    assert!(refused.context.ends_with("wrongType"), "{refused}");
+    assert!(refused.is_final && refused.to_string().ends_with("wrongType"), "{refused}");
+    drop(agent);
+    let away = snmp::set(access, &contact, &text, shared).await.unwrap_err();
+    assert!(!away.is_final, "{away}");
+}
+
+#[tokio::test]
+async fn version_3_keeps_up_with_the_agents_time_however_long_between_polls() {
+    let conf = "createUser user SHA auth-secret AES privacy-secret\nrouser user priv\n";
+    let Some(agent) = Snmpd::start_on_own_clock(conf).await else { return };
+    let relay = Relay::before(&agent).await;
+    let mut target = Polled::new(&format!(
+        "host = \"{}\"\nprofiles = [\"system\"]\nversion = \"3\"\nuser = \"user\"\nauth = \"sha1\"\n\
+         auth_password = \"auth-secret\"\nprivacy = \"aes128\"\nprivacy_password = \"privacy-secret\"",
+        relay.address
+    ));
+    let first = target.good().await[UPTIME];
+    let with_discovery = relay.requests();
+    target.good().await;
+    let usual = relay.requests();
+    assert!(usual < with_discovery, "{usual} {with_discovery}");
+    // A clock that stands still only between polls: no socket waits meanwhile.
+    let pass = async |seconds| {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        tokio::time::resume();
+    };
+    agent.advance(1_000);
+    pass(1_000).await;
+    let later = target.good().await[UPTIME];
+    assert!(later - first >= 1_000.0, "the agent's clock is not ours: {first} {later}");
+    assert_eq!(relay.requests(), usual, "the time was known");
+    // Where the agent's clock has run away from ours, it is asked for once more.
+    agent.advance(2_000);
+    target.good().await;
+    assert!(relay.requests() > usual);
+    target.good().await;
+    assert_eq!(relay.requests(), usual, "the time is known again");
+}
+
+#[tokio::test]
+async fn keys_are_made_longer_as_cisco_does_where_that_is_asked_for() {
+    let conf = "createUser reeder192 SHA auth-secret AES-192-C privacy-secret\nrouser reeder192 priv\n\
+                createUser reeder256 MD5 auth-secret AES-256-C privacy-secret\nrouser reeder256 priv\n";
+    let Some(agent) = Snmpd::start(conf).await else { return };
+    for (user, auth, privacy) in [("reeder192", "sha1", "aes192"), ("reeder256", "md5", "aes256")] {
+        let table = format!(
+            "host = \"{}\"\nprofiles = [\"system\"]\nversion = \"3\"\nuser = \"{user}\"\nauth = \"{auth}\"\n\
+             auth_password = \"auth-secret\"\nprivacy = \"{privacy}\"\n\
+             privacy_password = \"privacy-secret\"\nrequest_timeout = \"300ms\"\nretries = 1\n",
+            agent.address()
+        );
+        let read = Polled::new(&format!("{table}key_extension = \"reeder\"")).good().await;
+        assert!(read.contains_key(UPTIME), "{user}");
+        // The other way makes another key: what is encrypted by it nobody understands.
+        Polled::new(&table).failure().await;
+    }
 }
 
 const NAME: &str = "1.3.6.1.2.1.31.1.1.1.1";
@@ -386,6 +444,35 @@ async fn a_lost_answer_is_asked_for_again() {
     .await;
     let read = table_of(&agent).good().await;
     assert_eq!(read[r#"if_octets{name="a"}"#], 10.0);
+}
+
+#[tokio::test]
+async fn an_agent_whose_answers_would_be_too_big_is_asked_for_less() {
+    const TOO_BIG: u8 = 1;
+    for most in [1, 2, 5] {
+        let refused = Arc::new(AtomicUsize::new(0));
+        let counted = refused.clone();
+        let agent = Fake::start(NOW, move |request| {
+            if values_asked(request) > most {
+                counted.fetch_add(1, Ordering::Relaxed);
+                return refuse(TOO_BIG, request);
+            }
+            honest(&["a", "b", "c", "d", "e", "f", "g"]).answer(request)
+        })
+        .await;
+        let mut target = table_of(&agent);
+        let read = target.good().await;
+        assert_eq!((read["snmp_one{}"], read["snmp_three{}"]), (1.0, 1.0 + 2.0), "{most}");
+        assert_eq!(read[r#"if_octets{name="g"}"#], 70.0, "{most}");
+        assert_eq!(read["snmp_missing{}"], 0.0, "{most}");
+        let at_first = refused.swap(0, Ordering::Relaxed);
+        assert!(at_first > 0, "{most}");
+        target.good().await;
+        assert_eq!(refused.load(Ordering::Relaxed), 0, "{most}: what it bears is remembered");
+    }
+    let agent = Fake::start(NOW, |request| refuse(TOO_BIG, request)).await;
+    let (_, end) = table_of(&agent).poll().await;
+    assert_eq!(end.unwrap_err().reason, Reason::Refused, "even one value is too big for it");
 }
 
 #[test]

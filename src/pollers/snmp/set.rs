@@ -91,6 +91,42 @@ fn hex(text: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
+/// A value that was not set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct SetError {
+    /// Why not.
+    pub error: PollError,
+    /// Whether the agent will say the same of the same value again.
+    pub is_final: bool,
+}
+
+impl From<PollError> for SetError {
+    fn from(error: PollError) -> Self {
+        Self { is_final: error.reason == Reason::Auth, error }
+    }
+}
+
+/// Whether a status is about the value and its name, and not about what the agent can do now or
+/// what its other values are (RFC 1157 section 4.1.5, RFC 3416 section 4.2.5).
+fn is_final(status: u32) -> bool {
+    matches!(
+        status,
+        snmp::ERRSTATUS_TOOBIG
+            | snmp::ERRSTATUS_NOSUCHNAME
+            | snmp::ERRSTATUS_BADVALUE
+            | snmp::ERRSTATUS_READONLY
+            | snmp::ERRSTATUS_NOACCESS
+            | snmp::ERRSTATUS_WRONGTYPE
+            | snmp::ERRSTATUS_WRONGLENGTH
+            | snmp::ERRSTATUS_WRONGENCODING
+            | snmp::ERRSTATUS_WRONGVALUE
+            | snmp::ERRSTATUS_NOCREATION
+            | snmp::ERRSTATUS_AUTHORIZATIONERROR
+            | snmp::ERRSTATUS_NOTWRITABLE
+    )
+}
+
 /// Sets a value and reads it back.
 ///
 /// # Errors
@@ -100,13 +136,14 @@ pub async fn set(
     oid: &Oid,
     setting: &Setting,
     shared: &Shared,
-) -> Result<(), PollError> {
+) -> Result<(), SetError> {
     let mut memory = Memory::default();
     let mut session = Session::open(access, &mut memory, &shared.resolver).await?;
     let name = borrowed(oid);
     let refused = |reply: &Reply<'_>, what: &str| {
         let words = format!("{what} {oid}: the agent answers {}", status_name(reply.status));
-        PollError::new(Reason::Refused, words)
+        let error = PollError::new(Reason::Refused, words);
+        SetError { error, is_final: is_final(reply.status) }
     };
     let request = Request::Set(&name, setting.value());
     session
@@ -125,11 +162,11 @@ pub async fn set(
                 let mut text = String::new();
                 value::text(&value, &mut text);
                 let words = format!("set {oid}: the agent has `{text}` afterwards");
-                Err(PollError::new(Reason::Malformed, words))
+                Err(PollError::new(Reason::Malformed, words).into())
             }
             _ => {
                 let words = format!("read back {oid}: no value of that name");
-                Err(PollError::new(Reason::Malformed, words))
+                Err(PollError::new(Reason::Malformed, words).into())
             }
         }
     };

@@ -9,6 +9,7 @@ use super::{Daemon, stdout};
 use crate::actions::Receiver;
 use crate::mqtt::Broker;
 use crate::serial::Wire;
+use crate::snmp::Snmpd;
 use crate::support::{text, until};
 
 #[tokio::test]
@@ -128,5 +129,41 @@ async fn a_serial_line_over_the_threshold_is_answered_by_mqtt() {
             })
             .await;
     }
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_serial_line_over_the_threshold_sets_a_value_of_an_agent() {
+    let conf = "rwcommunity public\n";
+    let (Some(agent), Some(wire)) = (Snmpd::start(conf).await, Wire::lay().await) else { return };
+    let daemon = Daemon::start(&format!(
+        "[snmp.switch]\nhost = '{}'\ncommunity = 'public'\nprofiles = ['system']\n\
+         [serial.greenhouse]\ndevice = '{}'\nformat = 'number'\nfield = 't'\n\
+         [rule.hot]\nmetric = 'serial_t'\nabove = 35\nactions = ['contact', 'denied']\n\
+         [action.contact]\nsnmp = {{ target = 'switch', oid = '1.3.6.1.2.1.1.4.0', \
+         type = 'string', value = 'hot: {{{{ value }}}}' }}\n\
+         [action.denied]\nsnmp = {{ target = 'switch', oid = '1.3.6.1.2.1.1.3.0', \
+         type = 'timeticks', value = '1' }}\n",
+        agent.address(),
+        text(&wire.port())
+    ))
+    .await;
+    daemon.until_target("snmp.switch", "up").await;
+    daemon.until_target("serial.greenhouse", "up").await;
+    wire.far().write_all(b"\n36.5\n").unwrap();
+    let contact = "1.3.6.1.2.1.1.4.0".parse::<watchpost::wire::oid::Oid>().unwrap();
+    daemon
+        .until("the agent has the value", async || {
+            let mut asking =
+                snmp2::AsyncSession::new_v2c(agent.address(), b"public", 1).await.unwrap();
+            let oid = snmp2::Oid::new(contact.as_bytes().into());
+            let answer = asking.get(&oid).await.unwrap();
+            let mut values = answer.varbinds;
+            matches!(values.next(), Some((_, snmp2::Value::OctetString(b"hot: 36.5"))))
+        })
+        .await;
+    // What may not be written is tried once only.
+    let failed = "watchpost_action_results_total{action=\"denied\",result=\"gave_up\"}";
+    daemon.until("the other is given up", async || daemon.metric(failed).await == 1.0).await;
     daemon.stop().await;
 }

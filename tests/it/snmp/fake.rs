@@ -101,8 +101,27 @@ impl Values {
     }
 }
 
+/// How many values an answer to a request would have: for GETBULK, rows times columns.
+pub(super) fn values_asked(request: &[u8]) -> usize {
+    let pdu = Pdu::from_bytes(request).unwrap();
+    let rows = match pdu.message_type {
+        MessageType::GetBulkRequest => usize::try_from(pdu.error_index).unwrap(),
+        _ => 1,
+    };
+    rows * pdu.varbinds.clone().count()
+}
+
 /// A response to a request, with these values.
 pub(super) fn respond(request: &[u8], values: &[(Vec<u8>, Coded)]) -> Vec<u8> {
+    respond_with(0, request, values)
+}
+
+/// A response to a request that says why there are no values (RFC 3416 section 3).
+pub(super) fn refuse(status: u8, request: &[u8]) -> Vec<u8> {
+    respond_with(status, request, &[])
+}
+
+fn respond_with(status: u8, request: &[u8], values: &[(Vec<u8>, Coded)]) -> Vec<u8> {
     let mut list = Vec::new();
     for (name, (tag, value)) in values {
         let pair = [tlv(TYPE_OBJECTIDENTIFIER, name), tlv(*tag, value)].concat();
@@ -111,8 +130,8 @@ pub(super) fn respond(request: &[u8], values: &[(Vec<u8>, Coded)]) -> Vec<u8> {
     // By hand: the crate would leave out what it cannot decode itself.
     let pdu = Pdu::from_bytes(request).unwrap();
     let id = tlv(TYPE_INTEGER, &pdu.req_id.to_be_bytes());
-    let zero = tlv(TYPE_INTEGER, &[0]);
-    let body = [id, zero.clone(), zero, tlv(TYPE_SEQUENCE, &list)].concat();
+    let (status, index) = (tlv(TYPE_INTEGER, &[status]), tlv(TYPE_INTEGER, &[0]));
+    let body = [id, status, index, tlv(TYPE_SEQUENCE, &list)].concat();
     let version = tlv(TYPE_INTEGER, &[1]);
     let community = tlv(TYPE_OCTETSTRING, pdu.community);
     tlv(TYPE_SEQUENCE, &[version, community, tlv(MSG_RESPONSE, &body)].concat())
