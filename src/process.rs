@@ -1,13 +1,16 @@
 //! Runs other programs for the poller and the action `exec`: never through a shell, in a clean
 //! environment, with bounded output, and ended with their children.
 //!
-//! It knows no deadline: dropping the future of [`Process::run`] kills the program and its group,
-//! and [`Process::run_until`] ends them when it is told to, giving them a moment to tidy up. A child
-//! that makes a session of its own leaves the group and is nobody's here; only the service manager's
-//! cgroup holds those.
+//! It knows no deadline: dropping the future of [`Process::run`] kills the program and its children,
+//! and [`Process::run_until`] ends them when it is told to, giving them a moment to tidy up. Those
+//! that leave the group, by a session of their own, are found by [`orphans`].
+
+mod orphans;
 
 use std::process::Stdio;
 use std::sync::Arc;
+
+pub use orphans::adopt;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -60,12 +63,11 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 /// Variables programs are given from watchpost's own environment: where they may write, and time.
 const INHERITED: [&str; 3] = ["HOME", "TMPDIR", "TZ"];
 
-/// Bytes kept of each of the two outputs. A plugin prints lines; what is over is read, so that the
-/// program does not hang, and thrown away.
+/// Bytes of each of the two outputs. A plugin prints lines; a program that prints more is ended.
 pub const OUTPUT_BYTES_MAX: usize = 1 << 20;
 
-/// How long an output may stay open once the program has ended and its group has been killed: by
-/// then only a child that left the group can hold it.
+/// How long an output may stay open once the program has ended and its children have been killed:
+/// by then only one that is nobody's child can hold it.
 const DRAIN: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// How long a program that is asked to end may take to tidy up.
@@ -87,12 +89,23 @@ pub struct Process<'a> {
 pub struct Finished {
     /// Its exit status; `None` where a signal ended it.
     pub code: Option<i32>,
-    /// Its standard output, at most [`OUTPUT_BYTES_MAX`] of it.
+    /// Its standard output.
     pub stdout: Vec<u8>,
-    /// Its standard error, at most [`OUTPUT_BYTES_MAX`] of it.
+    /// Its standard error.
     pub stderr: Vec<u8>,
-    /// Whether there was more output than is kept.
-    pub truncated: bool,
+    /// Whether somebody it left behind still holds an output open.
+    pub is_held: bool,
+}
+
+/// Why a program came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    /// It could not be started, or not be waited for.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+    /// It was ended for what it printed.
+    #[error("it printed more than {OUTPUT_BYTES_MAX} bytes and was ended")]
+    TooMuchOutput,
 }
 
 impl Finished {
@@ -104,12 +117,12 @@ impl Finished {
 }
 
 impl Process<'_> {
-    /// Runs it to its end. What it leaves behind in its process group is killed then: a program
-    /// that wants a service started asks the service manager.
+    /// Runs it to its end. What it leaves behind is killed then: a program that wants a service
+    /// started asks the service manager.
     ///
     /// # Errors
-    /// It could not be started, or not be waited for.
-    pub async fn run(&self) -> std::io::Result<Finished> {
+    /// It could not be started or not be waited for, or printed too much.
+    pub async fn run(&self) -> Result<Finished, ProcessError> {
         self.run_until(std::future::pending()).await
     }
 
@@ -117,26 +130,19 @@ impl Process<'_> {
     /// SIGTERM, and made to by SIGKILL [`TERM_GRACE`] later.
     ///
     /// # Errors
-    /// It could not be started, or not be waited for.
-    pub async fn run_until(&self, stop: impl Future<Output = ()>) -> std::io::Result<Finished> {
-        let (program, arguments) = self.command.split_first().expect("a command has a program");
-        let mut command = Command::new(program);
-        command.args(arguments).env_clear().env("PATH", PATH).env("LC_ALL", "C");
-        command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-        command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = command.process_group(0).kill_on_drop(true).spawn()?;
-        // Declared after the child, so that on a drop the group is killed while the child, not yet
-        // waited for, still holds the group's number.
-        let mut running = Running::new(child);
+    /// It could not be started or not be waited for, or printed too much.
+    pub async fn run_until(
+        &self,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Finished, ProcessError> {
+        let mut running = self.start()?;
         let stdin = running.child.stdin.take();
         let mut stdout = Capture::new(running.child.stdout.take());
         let mut stderr = Capture::new(running.child.stderr.take());
-        let (status, late) = {
+        let (status, is_held) = {
             let mut feeding = std::pin::pin!(feed(stdin, self.stdin));
-            let mut outputs = std::pin::pin!(async {
-                tokio::join!(stdout.read(), stderr.read());
-            });
+            let mut outputs =
+                std::pin::pin!(async { tokio::try_join!(stdout.read(), stderr.read()).map(drop) });
             let group = running.group;
             let mut stopping = std::pin::pin!(async move {
                 stop.await;
@@ -148,20 +154,37 @@ impl Process<'_> {
             let status = loop {
                 tokio::select! {
                     () = &mut feeding, if !fed => fed = true,
-                    () = &mut outputs, if !drained => drained = true,
+                    read = &mut outputs, if !drained => {
+                        read?;
+                        drained = true;
+                    }
                     () = &mut stopping, if !stopped => stopped = true,
                     status = running.child.wait() => break status?,
                 }
             };
-            running.kill_group();
-            (status, !drained && tokio::time::timeout(DRAIN, outputs).await.is_err())
+            running.kill_all();
+            if !drained && let Ok(read) = tokio::time::timeout(DRAIN, outputs).await {
+                read?;
+                drained = true;
+            }
+            (status, !drained)
         };
-        Ok(Finished {
-            code: status.code(),
-            truncated: late || stdout.truncated || stderr.truncated,
-            stdout: stdout.bytes,
-            stderr: stderr.bytes,
-        })
+        Ok(Finished { code: status.code(), stdout: stdout.bytes, stderr: stderr.bytes, is_held })
+    }
+
+    fn start(&self) -> std::io::Result<Running> {
+        let (program, arguments) = self.command.split_first().expect("a command has a program");
+        let run = orphans::Run::new();
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear().env("PATH", PATH).env("LC_ALL", "C");
+        command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.env(orphans::VARIABLE, run.name());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.process_group(0).kill_on_drop(true).spawn()?;
+        // What `Running` does on a drop it does while the child, not yet waited for, still holds
+        // the group's number: fields are dropped later.
+        Ok(Running::new(child, run))
     }
 }
 
@@ -172,27 +195,33 @@ fn signal(group: Option<Pid>, signal: Signal) {
     }
 }
 
-/// A child whose whole group ends with this value.
+/// A child whose whole kin ends with this value.
 struct Running {
     child: Child,
     group: Option<Pid>,
+    run: orphans::Run,
 }
 
 impl Running {
-    fn new(child: Child) -> Self {
+    fn new(child: Child, run: orphans::Run) -> Self {
         let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
-        Self { child, group }
+        run.is_by(group);
+        Self { child, group, run }
     }
 
-    /// Kills what is in the group. No SIGTERM first: who drops it does not wait any longer.
-    fn kill_group(&mut self) {
+    /// Kills what is in the group, and what has left it. No SIGTERM first: who drops it does not
+    /// wait any longer.
+    fn kill_all(&mut self) {
+        // Before the group: a child is found by its parent, while that lives.
+        let kin = self.group.map(orphans::descendants).unwrap_or_default();
         signal(self.group.take(), Signal::SIGKILL);
+        self.run.end(&kin);
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.kill_group();
+        self.kill_all();
     }
 }
 
@@ -203,27 +232,28 @@ async fn feed(stdin: Option<tokio::process::ChildStdin>, bytes: &[u8]) {
     }
 }
 
-/// One output of a program, as far as it is kept.
+/// One output of a program.
 struct Capture<R> {
     from: Option<R>,
     bytes: Vec<u8>,
-    truncated: bool,
 }
 
 impl<R: AsyncRead + Unpin> Capture<R> {
     fn new(from: Option<R>) -> Self {
-        Self { from, bytes: Vec::new(), truncated: false }
+        Self { from, bytes: Vec::new() }
     }
 
-    /// Reads to the end; a failing pipe ends it like a closed one.
-    async fn read(&mut self) {
-        let Some(from) = &mut self.from else { return };
+    /// Reads to the end, or to the bound; a failing pipe ends it like a closed one.
+    async fn read(&mut self) -> Result<(), ProcessError> {
+        let Some(from) = &mut self.from else { return Ok(()) };
         let mut chunk = [0; 4096];
         while let Ok(n @ 1..) = from.read(&mut chunk).await {
-            let kept = n.min(OUTPUT_BYTES_MAX - self.bytes.len());
-            self.bytes.extend_from_slice(&chunk[..kept]);
-            self.truncated |= kept < n;
+            if n > OUTPUT_BYTES_MAX - self.bytes.len() {
+                return Err(ProcessError::TooMuchOutput);
+            }
+            self.bytes.extend_from_slice(&chunk[..n]);
         }
+        Ok(())
     }
 }
 
@@ -261,14 +291,19 @@ mod tests {
         assert_eq!(finished.stdout, b"in\nown value\n");
         assert_eq!(finished.stderr, b"oops\n");
         assert_eq!(finished.ending(), "exit status 3");
-        assert!(!finished.truncated);
+        assert!(!finished.is_held);
     }
 
     #[tokio::test]
-    async fn output_is_bounded_and_the_program_does_not_hang_on_it() {
-        let finished = run("head -c 3000000 /dev/zero; exit 0", b"").await;
+    async fn a_program_that_prints_without_end_is_ended_at_once() {
+        for script in ["exec cat /dev/zero", "cat /dev/zero >&2", "head -c 1048577 /dev/zero"] {
+            let command = shell(script);
+            let run = Process { command: &command, env: &[], stdin: b"" };
+            let error = run.run().await.unwrap_err();
+            assert!(matches!(error, ProcessError::TooMuchOutput), "{script}: {error}");
+        }
+        let finished = run("head -c 1048576 /dev/zero", b"").await;
         assert_eq!((finished.code, finished.stdout.len()), (Some(0), OUTPUT_BYTES_MAX));
-        assert!(finished.truncated);
     }
 
     #[tokio::test]
@@ -281,7 +316,7 @@ mod tests {
     async fn a_program_that_cannot_be_started_says_so() {
         let command = ["/nonexistent/program".to_owned()];
         let error = Process { command: &command, env: &[], stdin: b"" }.run().await.unwrap_err();
-        assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+        assert!(error.to_string().starts_with("No such file"), "{error}");
     }
 
     #[tokio::test]
@@ -289,7 +324,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pids");
         let script = format!(
-            "trap '' TERM; sleep 600 & echo $! $$ > {0}.new; mv {0}.new {0}; wait",
+            "trap '' TERM; sleep 600 & setsid sh -c 'echo $$ > {0}.own; exec sleep 600' & \
+             until [ -s {0}.own ]; do sleep 0.01; done; \
+             echo $! $(cat {0}.own) $$ > {0}.new; mv {0}.new {0}; wait",
             file.display()
         );
         let command = shell(&script);
@@ -320,7 +357,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_child_that_left_the_group_and_holds_the_output_does_not_hold_the_poll() {
-        let finished = run("setsid sleep 5 & echo done", b"").await;
+        let folder = tempfile::tempdir().unwrap();
+        let script = format!(
+            "setsid -f sh -c 'echo > {0}; exec sleep 5'; until [ -e {0} ]; do sleep 0.01; done; \
+             echo done",
+            folder.path().join("left").display()
+        );
+        let finished = run(&script, b"").await;
         assert_eq!(finished.stdout, b"done\n");
+        assert!(finished.is_held, "this process has adopted nobody");
     }
 }

@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn the_last_words_are_those_of_the_error() {
         let mut finished =
-            Finished { code: Some(1), stdout: b"out\n".to_vec(), stderr: vec![], truncated: false };
+            Finished { code: Some(1), stdout: b"out\n".to_vec(), stderr: vec![], is_held: false };
         assert_eq!(tail(&finished), ": out");
         finished.stderr = b"first\nno \x1b[31mroute\n".to_vec();
         assert_eq!(tail(&finished), ": first no  [31mroute");

@@ -36,6 +36,7 @@ pub(super) fn run(path: Option<&Path>, args: &Args) -> ExitCode {
         Ok(target) => target,
         Err(message) => return failed(&message),
     };
+    crate::process::adopt();
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("cannot start the runtime: {error}")),

@@ -21,6 +21,7 @@ pub(super) fn run(path: Option<&Path>, log: &log::Args) -> ExitCode {
     if let Err(error) = log.start() {
         return failed(&error);
     }
+    crate::process::adopt();
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("cannot start the runtime: {error}")),

@@ -14,7 +14,7 @@ use crate::config::read::{FromTable, Key, Table};
 use crate::config::{Secret, Target};
 use crate::pollers::format::{Payload, Plan};
 use crate::pollers::{Kind, PollError, Poller, Reason, Shared};
-use crate::process::{CommandLine, Finished, Process};
+use crate::process::{CommandLine, Finished, Process, ProcessError};
 use crate::sample::Readings;
 use crate::wire::nagios::{self, Unit};
 
@@ -107,7 +107,14 @@ impl Poller for Exec {
         let finished = process
             .run()
             .await
-            .map_err(|error| PollError::io(format_args!("run {program}"), &error))?;
+            .map_err(|error| match error {
+                ProcessError::System(error) => {
+                    PollError::io(format_args!("run {program}"), &error)
+                }
+                error @ ProcessError::TooMuchOutput => {
+                    PollError::new(Reason::Malformed, format!("{program}: {error}"))
+                }
+            })?;
         match &mut self.plan {
             None => read_plugin(program, &finished, out),
             Some(plan) => read_payload(program, &finished, plan, out),
@@ -128,8 +135,9 @@ fn read_payload(
     if finished.code != Some(0) {
         return Err(failed(program, finished, Reason::Refused, "not 0"));
     }
-    if finished.truncated {
-        return Err(failed(program, finished, Reason::Malformed, "with too much output"));
+    if finished.is_held {
+        let why = "with its output still held by somebody it left behind";
+        return Err(failed(program, finished, Reason::Malformed, why));
     }
     let row = out.row(&plan.measurement, &[]);
     plan.write(&finished.stdout, row, &[], out).map(drop).map_err(|reject| {

@@ -235,6 +235,8 @@ async fn a_program_that_never_stops_talking_delays_no_other_and_costs_no_memory(
     .await;
     let before = daemon.resident_bytes();
     daemon.until_target("exec.talker", "down").await;
+    let said = daemon.target("exec.talker").await.unwrap()["lastError"].to_string();
+    assert!(said.contains("printed more than 1048576 bytes"), "{said}");
     let talker = daemon.metric("watchpost_polls_total{kind=\"exec\"}").await;
     let polls = async || daemon.metric("watchpost_polls_total{kind=\"tcp\"}").await;
     let first = polls().await;
@@ -248,5 +250,44 @@ async fn a_program_that_never_stops_talking_delays_no_other_and_costs_no_memory(
     assert!(more >= 10.0, "{more}");
     let grown = daemon.resident_bytes().saturating_sub(before);
     assert!(grown < 8 << 20, "{grown}");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_program_leaves_behind_in_a_session_of_its_own_ends_with_it() {
+    let folder = TempDir::new().unwrap();
+    let out = |name: &str| text(&folder.path().join(name));
+    // Twice removed, so that nobody below the daemon knows it any more.
+    let leave = |name: &str| {
+        let file = out(name);
+        format!(
+            "setsid -f sh -c \"echo \\$\\$ > {file}.new; mv {file}.new {file}; exec sleep 600\"; \
+             until [ -e {file} ]; do sleep 0.01; done"
+        )
+    };
+    let daemon = Daemon::start(&format!(
+        "[exec.ends]\ncommand = ['/bin/sh', '-c', '{}; echo OK']\ninterval = '2s'\n\
+         [exec.hangs]\ncommand = ['/bin/sh', '-c', '{}; sleep 600']\ninterval = '2s'\n\
+         timeout = '1s'\n\
+         [exec.prints]\ncommand = ['/bin/sh', '-c', 'cat /dev/zero']\ninterval = '2s'\n",
+        leave("ends"),
+        leave("hangs")
+    ))
+    .await;
+    daemon.until_target("exec.ends", "up").await;
+    daemon.until_target("exec.hangs", "down").await;
+    daemon.until_target("exec.prints", "down").await;
+    let target = daemon.target("exec.prints").await.unwrap();
+    let said = target["lastError"].as_str().unwrap();
+    assert!(said.contains("it printed more than 1048576 bytes and was ended"), "{said}");
+    for name in ["ends", "hangs"] {
+        let pid = std::fs::read_to_string(out(name)).unwrap();
+        let stat = format!("/proc/{}/stat", pid.trim());
+        until(&format!("{name}: {} is gone", pid.trim()), || {
+            std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z "))
+                || !std::path::Path::new(&stat).exists()
+        })
+        .await;
+    }
     daemon.stop().await;
 }
