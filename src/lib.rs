@@ -23,6 +23,7 @@ pub mod promql;
 pub mod rules;
 pub mod sample;
 pub mod sinks;
+pub mod store;
 pub mod supervisor;
 pub mod template;
 pub mod tls;

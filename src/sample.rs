@@ -46,7 +46,7 @@ const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
 
 /// Appends to a long-lived list, with room for an eighth more instead of twice as much: the tables
 /// of a few hundred devices have a million entries, and grow no more once they are known.
-fn push_tight<T>(list: &mut Vec<T>, item: T) {
+pub(crate) fn push_tight<T>(list: &mut Vec<T>, item: T) {
     if list.len() == list.capacity() {
         list.reserve_exact((list.len() / 8).max(8));
     }

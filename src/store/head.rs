@@ -1,0 +1,412 @@
+//! The newest samples, in memory: series that come together lie in one group of rows.
+//!
+//! A group has a column of times and a cell a series and row. Series are grouped by the batch that
+//! first brings them; a group that has more holes than cells is dissolved, and its series group
+//! anew by what comes together then. Samples that are not newer than their group go beside it. It
+//! refuses what is older than the window or ahead of the clock. It does no I/O and reads no clock.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use rustc_hash::FxHashMap;
+
+use super::block::{ABSENT, COLUMNS_MAX, is_absent};
+use super::{Points, millis};
+use crate::sample::{Batch, SeriesId, Timestamp, push_tight};
+
+/// A sample further ahead of the clock is refused: kept, it would make all that follows it late.
+const AHEAD_MILLIS_MAX: i64 = 600_000;
+
+/// A group of fewer rows is not judged by its holes.
+const JUDGED_ROWS_MIN: usize = 16;
+
+/// A series whose groups were dissolved so often is kept on its own.
+const REGROUPINGS_MAX: u8 = 2;
+
+/// Cuts a group may go without a row before it is forgotten.
+const IDLE_CUTS_MAX: u8 = 2;
+
+/// Rows there is room for at first, and at least each time there is more needed.
+const ROOM_ROWS: usize = 32;
+
+/// What a sample beside its group takes in memory, nearly.
+const LATE_BYTES: usize = 40;
+
+/// Rows of series that come together: a time a row, and a cell a row and series, row by row.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    pub(super) series: Arc<[SeriesId]>,
+    pub(super) times: Vec<i64>,
+    pub(super) cells: Vec<f64>,
+}
+
+impl Rows {
+    /// Appends what a column has from `from` to `to`, both included.
+    fn read(&self, column: usize, from: i64, to: i64, out: &mut Points) {
+        let width = self.series.len();
+        let start = self.times.partition_point(|time| *time < from);
+        let times = self.times[start..].iter().take_while(|time| **time <= to);
+        let cells = self.cells[start * width..].iter().skip(column).step_by(width);
+        out.extend(times.zip(cells).filter(|(_, v)| !is_absent(**v)).map(|(t, v)| (*t, *v)));
+    }
+
+    pub(super) fn samples(&self) -> usize {
+        self.cells.iter().filter(|value| !is_absent(**value)).count()
+    }
+}
+
+/// Samples beside their groups.
+pub(super) type Late = BTreeMap<(SeriesId, i64), f64>;
+
+#[derive(Debug, Default)]
+struct Group {
+    rows: Rows,
+    /// The newest time it had, whether still here or not.
+    last: i64,
+    /// The append that made the newest row.
+    appended: u64,
+    holes: usize,
+    /// How many rows the last cut took.
+    room: usize,
+    idle_cuts: u8,
+}
+
+impl Group {
+    fn is_mostly_holes(&self) -> bool {
+        let rows = &self.rows;
+        rows.times.len() >= JUDGED_ROWS_MIN && self.holes * 2 > rows.cells.len()
+    }
+
+    fn push_row(&mut self, time: i64) -> usize {
+        let Rows { series, times, cells } = &mut self.rows;
+        if times.len() == times.capacity() {
+            let more = if times.is_empty() { self.room } else { times.len() / 4 }.max(ROOM_ROWS);
+            times.reserve_exact(more);
+            cells.reserve_exact(more * series.len());
+        }
+        let at = cells.len();
+        times.push(time);
+        cells.resize(at + series.len(), ABSENT);
+        self.holes += series.len();
+        self.last = time;
+        at
+    }
+}
+
+/// Where a series is.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    group: u32,
+    column: u16,
+    regroupings: u8,
+}
+
+const NO_GROUP: u32 = u32::MAX;
+
+const NOWHERE: Place = Place { group: NO_GROUP, column: 0, regroupings: 0 };
+
+/// Where a sample goes.
+#[derive(Debug, Clone, Copy)]
+enum Into {
+    Row(usize),
+    Late,
+    Refused,
+}
+
+/// What became of a batch's samples.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Appended {
+    pub(super) late: u64,
+    pub(super) refused: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Head {
+    /// By series.
+    places: Vec<Place>,
+    groups: Vec<Group>,
+    /// Groups that were dissolved, to be used again.
+    free: Vec<u32>,
+    /// What dissolved groups had.
+    dissolved: Vec<Rows>,
+    /// The newest time of series without a group.
+    floors: FxHashMap<SeriesId, i64>,
+    late: Late,
+    appends: u64,
+    bytes: usize,
+    window_millis: i64,
+}
+
+impl Head {
+    pub(super) fn new(window_millis: i64) -> Self {
+        Self {
+            places: Vec::new(),
+            groups: Vec::new(),
+            free: Vec::new(),
+            dissolved: Vec::new(),
+            floors: FxHashMap::default(),
+            late: Late::new(),
+            appends: 0,
+            bytes: 0,
+            window_millis,
+        }
+    }
+
+    /// From here on, samples so much older than the newest beside them are taken.
+    pub(super) fn set_window(&mut self, millis: i64) {
+        self.window_millis = millis;
+    }
+
+    /// What the samples take in memory, nearly.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Says that a series has samples up to a time elsewhere: none as old is in order any more.
+    pub(super) fn has_until(&mut self, series: SeriesId, time: i64) {
+        let floor = self.floors.entry(series).or_insert(time);
+        *floor = time.max(*floor);
+    }
+
+    /// Takes a batch in; `new` is told of every series that was not known.
+    pub(super) fn append(
+        &mut self,
+        batch: &Batch,
+        now: Timestamp,
+        new: &mut Vec<SeriesId>,
+    ) -> Appended {
+        let (time, now) = (millis(batch.time), millis(now));
+        let mut appended = Appended::default();
+        if time > now.saturating_add(AHEAD_MILLIS_MAX) {
+            appended.refused = batch.samples.len() as u64;
+            return appended;
+        }
+        self.appends += 1;
+        let (mut current, mut into) = (NO_GROUP, Into::Refused);
+        for sample in &batch.samples {
+            // The mark of absence is ours alone; to everybody else it is some NaN.
+            let value = if is_absent(sample.value) { f64::NAN } else { sample.value };
+            let mut place = self.place(sample.series);
+            if place.group == NO_GROUP {
+                self.group_together(batch, new);
+                place = self.place(sample.series);
+            }
+            if place.group != current {
+                let group = &self.groups[place.group as usize];
+                if group.is_mostly_holes() && group.appended != self.appends {
+                    self.dissolve(place.group, true);
+                    self.group_together(batch, new);
+                    place = self.place(sample.series);
+                }
+                current = place.group;
+                into = self.begin(current, time, now);
+            }
+            match into {
+                Into::Row(at) => {
+                    let group = &mut self.groups[current as usize];
+                    let cell = &mut group.rows.cells[at + usize::from(place.column)];
+                    group.holes -= usize::from(is_absent(*cell));
+                    *cell = value;
+                }
+                Into::Late => {
+                    appended.late += 1;
+                    if self.late.insert((sample.series, time), value).is_none() {
+                        self.bytes += LATE_BYTES;
+                    }
+                }
+                Into::Refused => appended.refused += 1,
+            }
+        }
+        appended
+    }
+
+    fn place(&self, series: SeriesId) -> Place {
+        self.places.get(series.index()).copied().unwrap_or(NOWHERE)
+    }
+
+    /// Finds the row of a time in a group, or makes it.
+    fn begin(&mut self, at: u32, time: i64, now: i64) -> Into {
+        let group = &mut self.groups[at as usize];
+        if time <= group.last {
+            if let Ok(row) = group.rows.times.binary_search(&time) {
+                return Into::Row(row * group.rows.series.len());
+            }
+            if time >= group.last.saturating_sub(self.window_millis) {
+                return Into::Late;
+            }
+            if group.last <= now.saturating_add(AHEAD_MILLIS_MAX) {
+                return Into::Refused;
+            }
+            // The clock was ahead, and has been put right: what it said does not bind us.
+            let series = group.rows.series.clone();
+            let ahead = std::mem::replace(&mut group.rows, Rows { series, ..Rows::default() });
+            group.holes = 0;
+            if !ahead.times.is_empty() {
+                self.dissolved.push(ahead);
+            }
+        }
+        group.appended = self.appends;
+        self.bytes += 8 * (group.rows.series.len() + 1);
+        Into::Row(group.push_row(time))
+    }
+
+    /// Makes groups of those series of a batch that have none.
+    fn group_together(&mut self, batch: &Batch, new: &mut Vec<SeriesId>) {
+        let (mut together, mut alone) = (Vec::new(), Vec::new());
+        for sample in &batch.samples {
+            let index = sample.series.index();
+            while self.places.len() <= index {
+                push_tight(&mut self.places, NOWHERE);
+            }
+            let place = self.places[index];
+            if place.group != NO_GROUP {
+                continue;
+            }
+            if !self.floors.contains_key(&sample.series) {
+                new.push(sample.series);
+            }
+            if place.regroupings >= REGROUPINGS_MAX { &mut alone } else { &mut together }
+                .push(sample.series);
+        }
+        together.chunks(COLUMNS_MAX).for_each(|series| self.new_group(series));
+        alone.chunks(1).for_each(|series| self.new_group(series));
+    }
+
+    fn new_group(&mut self, series: &[SeriesId]) {
+        let at = self.free.pop().unwrap_or_else(|| {
+            push_tight(&mut self.groups, Group::default());
+            u32::try_from(self.groups.len() - 1).expect("fewer groups than series")
+        });
+        let mut last = i64::MIN;
+        for (column, series) in series.iter().enumerate() {
+            let place = &mut self.places[series.index()];
+            place.group = at;
+            place.column = u16::try_from(column).expect("a group has at most COLUMNS_MAX");
+            last = last.max(self.floors.remove(series).unwrap_or(i64::MIN));
+        }
+        let rows = Rows { series: series.into(), ..Rows::default() };
+        self.groups[at as usize] = Group { rows, last, ..Group::default() };
+    }
+
+    /// Ends a group; its series have none, until they come again.
+    fn dissolve(&mut self, at: u32, for_its_holes: bool) {
+        let group = std::mem::take(&mut self.groups[at as usize]);
+        for series in &*group.rows.series {
+            let place = &mut self.places[series.index()];
+            place.group = NO_GROUP;
+            place.regroupings = place.regroupings.saturating_add(u8::from(for_its_holes));
+            self.floors.insert(*series, group.last);
+        }
+        self.free.push(at);
+        if !group.rows.times.is_empty() {
+            self.dissolved.push(group.rows);
+        }
+    }
+
+    /// Appends what a series has from `from` to `to`, both included; what counts more comes later.
+    pub(super) fn read(&self, series: SeriesId, from: i64, to: i64, out: &mut Points) {
+        for rows in &self.dissolved {
+            if let Some(column) = rows.series.iter().position(|s| *s == series) {
+                rows.read(column, from, to, out);
+            }
+        }
+        let place = self.place(series);
+        if let Some(group) = self.groups.get(place.group as usize) {
+            group.rows.read(place.column.into(), from, to, out);
+        }
+        read_late(&self.late, series, from, to, out);
+    }
+
+    /// Takes everything out. Groups stay, for what comes next.
+    pub(super) fn cut(&mut self) -> (Vec<Rows>, Late) {
+        self.bytes = 0;
+        let mut all = std::mem::take(&mut self.dissolved);
+        let mut idle = Vec::new();
+        for (at, group) in self.groups.iter_mut().enumerate() {
+            if group.rows.times.is_empty() {
+                group.idle_cuts += u8::from(!group.rows.series.is_empty());
+                if group.idle_cuts > IDLE_CUTS_MAX {
+                    idle.push(at);
+                }
+                continue;
+            }
+            group.idle_cuts = 0;
+            group.holes = 0;
+            group.room = group.rows.times.len();
+            let series = group.rows.series.clone();
+            all.push(std::mem::replace(&mut group.rows, Rows { series, ..Rows::default() }));
+        }
+        for at in idle {
+            self.dissolve(u32::try_from(at).expect("fewer groups than series"), false);
+        }
+        (all, std::mem::take(&mut self.late))
+    }
+
+    /// The rows that are here.
+    pub(super) fn rows(&self) -> impl Iterator<Item = &Rows> {
+        self.dissolved.iter().chain(self.groups.iter().map(|group| &group.rows))
+    }
+
+    /// What is here beside the rows.
+    pub(super) fn late(&self) -> &Late {
+        &self.late
+    }
+}
+
+fn read_late(late: &Late, series: SeriesId, from: i64, to: i64, out: &mut Points) {
+    if !late.is_empty() && from <= to {
+        out.extend(late.range((series, from)..=(series, to)).map(|((_, t), v)| (*t, *v)));
+    }
+}
+
+/// What a cut took out of the head, until it is sealed.
+#[derive(Debug)]
+pub(super) struct Frozen {
+    pub(super) rows: Vec<Rows>,
+    pub(super) late: Late,
+    /// By series: where it is in `rows`. Made when first asked for, so that a cut takes no time.
+    places: OnceLock<Vec<(SeriesId, u32, u32)>>,
+    /// From when to when the samples came, by the clock, in milliseconds.
+    pub(super) span: (i64, i64),
+    /// All batches up to here in the journal are in it, or in older segments.
+    pub(super) journal: u64,
+    pub(super) bytes: usize,
+}
+
+impl Frozen {
+    pub(super) fn new(
+        (rows, late): (Vec<Rows>, Late),
+        span: (i64, i64),
+        journal: u64,
+        bytes: usize,
+    ) -> Self {
+        Self { rows, late, places: OnceLock::new(), span, journal, bytes }
+    }
+
+    fn places(&self) -> &[(SeriesId, u32, u32)] {
+        self.places.get_or_init(|| {
+            let columns = |(rows, at): (&Rows, u32)| {
+                let series = rows.series.iter().zip(0..);
+                series.map(move |(series, column)| (*series, at, column)).collect::<Vec<_>>()
+            };
+            let mut places: Vec<_> = self.rows.iter().zip(0..).flat_map(columns).collect();
+            places.sort_unstable();
+            places
+        })
+    }
+
+    /// As [`Head::read`].
+    pub(super) fn read(&self, series: SeriesId, from: i64, to: i64, out: &mut Points) {
+        let places = self.places();
+        let first = places.partition_point(|(s, ..)| *s < series);
+        for (_, at, column) in places[first..].iter().take_while(|(s, ..)| *s == series) {
+            self.rows[*at as usize].read(*column as usize, from, to, out);
+        }
+        read_late(&self.late, series, from, to, out);
+    }
+
+    pub(super) fn samples(&self) -> usize {
+        self.rows.iter().map(Rows::samples).sum::<usize>() + self.late.len()
+    }
+}

@@ -1,0 +1,206 @@
+//! Files: cut off, damaged, replaced, too many; disks that are full.
+
+use std::fs;
+use std::process::Command;
+
+use super::*;
+use crate::sample::Clock;
+
+fn files(bench: &Bench) -> Vec<String> {
+    let entries = fs::read_dir(bench.folder.path()).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn one_sealed(bench: &mut Bench, polls: usize) {
+    for poll in 0..polls {
+        bench.now += 10_000;
+        bench.write(0, 0b1111, bench.now, poll as f64);
+    }
+    bench.store.seal(at(bench.now)).unwrap();
+}
+
+#[test]
+fn unfinished_files_are_removed_at_the_start() {
+    let mut bench = Bench::new(limits());
+    one_sealed(&mut bench, 30);
+    let whole = fs::read(bench.folder.path().join("raw-000000000001-0.seg")).unwrap();
+    fs::write(bench.folder.path().join("raw-000000000002-0.tmp"), &whole[..200]).unwrap();
+    bench.reopen();
+    assert_eq!(files(&bench), ["raw-000000000001-0.seg"]);
+    bench.assert_same(0, i64::MAX / 1_000_000);
+}
+
+#[test]
+fn a_file_cut_at_any_byte_is_left_out_and_its_number_not_used_again() {
+    let mut bench = Bench::new(limits());
+    one_sealed(&mut bench, 3);
+    let path = bench.folder.path().join("raw-000000000001-0.seg");
+    let whole = fs::read(&path).unwrap();
+    for len in 0..whole.len() {
+        fs::write(&path, &whole[..len]).unwrap();
+        assert!(segment::read_all(&whole[..len]).is_err());
+        let opened = bench.store.open_segment(&path);
+        assert!(opened.is_err(), "{len} of {}", whole.len());
+    }
+    bench.reopen();
+    assert_eq!(bench.store.counts.damaged.get(), 1);
+    // All of it is in the journal still, since nothing says that it is sealed.
+    bench.store.seal(at(bench.now)).unwrap();
+    assert_eq!(files(&bench), ["raw-000000000001-0.seg", "raw-000000000002-0.seg"]);
+    bench.assert_same(0, i64::MAX / 1_000_000);
+}
+
+#[test]
+fn a_damaged_block_is_left_out_and_the_rest_is_read() {
+    let mut bench = Bench::new(limits());
+    one_sealed(&mut bench, 100);
+    let path = bench.folder.path().join("raw-000000000001-0.seg");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[40] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    one_sealed(&mut bench, 50);
+    bench.reopen();
+    let read = bench.read(0, i64::MAX / 1_000_000);
+    assert_eq!(read.len(), 200);
+    assert!(bench.store.counts.damaged.get() > 0);
+}
+
+#[test]
+fn a_file_of_another_version_says_so_and_stays() {
+    let mut bench = Bench::new(limits());
+    one_sealed(&mut bench, 3);
+    let path = bench.folder.path().join("raw-000000000001-0.seg");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8] = 7;
+    fs::write(&path, &bytes).unwrap();
+    let error = bench.store.open_segment(&path).unwrap_err();
+    assert_eq!(error.to_string(), "format version 7, this watchpost reads version 1");
+    bench.reopen();
+    assert_eq!(files(&bench), ["raw-000000000001-0.seg"]);
+}
+
+#[test]
+fn files_of_a_day_become_one_and_a_crash_in_between_doubles_nothing() {
+    let mut bench = Bench::new(limits());
+    (0..5).for_each(|_| one_sealed(&mut bench, 100));
+    let before: Vec<_> = files(&bench)
+        .into_iter()
+        .map(|name| (name.clone(), fs::read(bench.folder.path().join(name)).unwrap()))
+        .collect();
+    bench.now += 2_000 * DAY;
+    bench.store.seal(at(bench.now)).unwrap();
+    bench.store.tidy(at(bench.now)).unwrap();
+    assert_eq!(files(&bench), ["raw-000000000005-1.seg"]);
+    bench.assert_same(0, i64::MAX / 1_000_000);
+    let samples = bench.store.state().segments[0].meta.samples;
+    assert_eq!(samples, 500 * FIELDS as u64);
+    for (name, bytes) in before {
+        fs::write(bench.folder.path().join(name), bytes).unwrap();
+    }
+    bench.reopen();
+    assert_eq!(files(&bench), ["raw-000000000005-1.seg"]);
+    bench.assert_same(0, i64::MAX / 1_000_000);
+}
+
+#[test]
+fn the_oldest_files_go_when_there_is_too_much() {
+    let mut bench = Bench::new(limits());
+    (0..10).for_each(|_| one_sealed(&mut bench, 100));
+    let size = bench.store.state().segments[0].len;
+    bench.store.set_limits(Limits { bytes: size * 4, ..limits() });
+    bench.store.expire(at(bench.now));
+    let kept = files(&bench);
+    assert!((3..=4).contains(&kept.len()), "{kept:?}");
+    assert_eq!(kept.last().unwrap(), "raw-000000000010-0.seg");
+    bench.assert_same(bench.now - 200 * 10_000, bench.now);
+}
+
+#[test]
+fn retention_goes_by_when_samples_came() {
+    let mut bench = Bench::new(Limits { raw: Duration::from_secs(86_400), ..limits() });
+    one_sealed(&mut bench, 100);
+    bench.now += DAY;
+    one_sealed(&mut bench, 1);
+    bench.store.expire(at(bench.now - DAY / 2));
+    assert_eq!(files(&bench).len(), 2);
+    bench.store.expire(at(bench.now + HOUR));
+    assert_eq!(files(&bench), ["raw-000000000002-0.seg"]);
+}
+
+#[test]
+fn without_files_the_last_two_cuts_are_there() {
+    let catalogue = Arc::<Catalogue>::default();
+    let store = Store::in_memory(catalogue.clone(), limits(), &Metrics::default(), at(0));
+    let series = catalogue.intern("m", "a", &[]);
+    for hour in 0..4 {
+        let samples = vec![Sample { series, value: 1.0 }];
+        let batch = Batch { target: "t".into(), time: at(hour * HOUR), samples };
+        store.append(&[batch], at(hour * HOUR), 0);
+        store.seal(at(hour * HOUR + 1)).unwrap();
+    }
+    let points = store.read(&[series], &Range::new(at(0), at(4 * HOUR))).unwrap();
+    assert_eq!(points[0], [(3 * HOUR, 1.0)]);
+}
+
+#[test]
+fn a_tool_reads_beside_the_daemon_and_changes_nothing() {
+    let mut bench = Bench::new(limits());
+    one_sealed(&mut bench, 30);
+    let unfinished = bench.folder.path().join("raw-000000000002-0.tmp");
+    fs::write(&unfinished, b"being written").unwrap();
+    let catalogue = Arc::<Catalogue>::default();
+    let store = Store::open_read_only(bench.folder.path(), catalogue, limits(), at(bench.now));
+    bench.catalogue = store.as_ref().unwrap().catalogue.clone();
+    bench.store = store.unwrap();
+    bench.assert_same(0, i64::MAX / 1_000_000);
+    assert!(unfinished.exists());
+}
+
+#[test]
+fn a_full_disk_costs_nothing_until_memory_is_full_and_heals_by_itself() {
+    let mount = tempfile::tempdir().unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
+        .arg(mount.path())
+        .output();
+    if !mounted.as_ref().is_ok_and(|output| output.status.success()) {
+        println!("skipped: cannot mount a small tmpfs, which takes root: {mounted:?}");
+        return;
+    }
+    let _mounted = Mounted(mount.path().to_owned());
+    let mut bench = Bench::new(limits());
+    bench.store.folder = Some(mount.path().to_owned());
+    let full = mount.path().join("ballast");
+    drop(fs::write(&full, vec![1; 100 << 10]));
+    let clock = Clock::starting_at(at(bench.now));
+    for poll in 0..500 {
+        bench.now += 10_000;
+        bench.write(0, 0b1111, bench.now, f64::from(poll));
+    }
+    assert!(bench.store.work(&clock).is_err());
+    assert!(bench.store.work(&clock).is_err());
+    assert_eq!(bench.store.counts.failing.get(), 1.0);
+    assert_eq!(bench.store.sealed_to(), 0);
+    bench.assert_same(0, i64::MAX / 1_000_000);
+    fs::remove_file(&full).unwrap();
+    bench.store.work(&clock).unwrap();
+    assert_eq!(bench.store.counts.failing.get(), 0.0);
+    assert_eq!(bench.store.sealed_to(), 2_000);
+    let names: Vec<_> =
+        fs::read_dir(mount.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["raw-000000000001-0.seg"]);
+    bench.assert_same(0, i64::MAX / 1_000_000);
+}
+
+/// Unmounts, whatever became of the test.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Lazily: the store may still have a file open.
+        drop(Command::new("umount").arg("-l").arg(&self.0).output());
+    }
+}

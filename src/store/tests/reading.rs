@@ -1,0 +1,192 @@
+//! What is read: groups, late samples, tiers, recent batches.
+
+use super::*;
+
+#[test]
+fn a_row_with_holes_gives_what_is_there() {
+    let mut bench = Bench::new(limits());
+    for poll in 0..100 {
+        bench.now += 10_000;
+        let fields = if poll % 10 == 3 { 0b0101 } else { 0b1111 };
+        bench.write(0, fields, bench.now, f64::from(poll));
+    }
+    bench.assert_same(0, i64::MAX / 1_000_000);
+    assert_eq!(bench.store.state().head.rows().filter(|r| !r.times.is_empty()).count(), 1);
+}
+
+#[test]
+fn series_that_stop_coming_together_part() {
+    let mut bench = Bench::new(limits());
+    bench.now += 10_000;
+    bench.write(0, 0b1111, bench.now, 1.0);
+    for poll in 0..200 {
+        bench.now += 10_000;
+        bench.write(0, 0b0001, bench.now, f64::from(poll));
+    }
+    let state = bench.store.state();
+    let cells: usize = state.head.rows().map(|rows| rows.cells.len()).sum();
+    drop(state);
+    assert!(cells < 300, "{cells} cells for 204 samples");
+    bench.assert_same(0, i64::MAX / 1_000_000);
+}
+
+#[test]
+fn what_is_too_old_or_ahead_is_refused_and_counted() {
+    let late = Duration::from_secs(3_600);
+    let mut bench = Bench::new(Limits { late, ..limits() });
+    bench.write(0, 0b1111, bench.now, 1.0);
+    let before = bench.model.clone();
+    bench.write(0, 0b0001, bench.now - HOUR - 1, 2.0);
+    bench.write(0, 0b0001, bench.now + HOUR, 2.0);
+    bench.model = before;
+    bench.write(0, 0b0001, bench.now - HOUR, 3.0);
+    bench.assert_same(0, i64::MAX / 1_000_000);
+    assert_eq!(bench.store.counts.refused.get(), 2);
+    assert_eq!(bench.store.counts.late.get(), 1);
+}
+
+#[test]
+fn a_clock_that_was_ahead_and_was_put_right_binds_nobody() {
+    let late = Duration::from_secs(3_600);
+    let mut bench = Bench::new(Limits { late, ..limits() });
+    bench.now += 1_000 * DAY;
+    bench.write(0, 0b1111, bench.now, 1.0);
+    bench.now -= 1_000 * DAY;
+    for poll in 0..3 {
+        bench.now += 10_000;
+        bench.write(0, 0b1111, bench.now, f64::from(poll));
+    }
+    assert_eq!(bench.store.counts.refused.get(), 0);
+    bench.store.seal(at(bench.now)).unwrap();
+    bench.assert_same(0, i64::MAX / 1_000_000);
+}
+
+#[test]
+fn of_two_samples_of_one_time_the_later_counts_wherever_the_first_is() {
+    let mut bench = Bench::new(limits());
+    let time = bench.now;
+    bench.write(0, 0b1111, time, 1.0);
+    bench.write(0, 0b0001, time, 2.0);
+    bench.assert_same(time, time);
+    bench.store.seal(at(bench.now)).unwrap();
+    bench.write(0, 0b0001, time, 3.0);
+    bench.assert_same(time, time);
+    bench.store.seal(at(bench.now)).unwrap();
+    bench.write(0, 0b0001, time, 4.0);
+    bench.store.seal(at(bench.now)).unwrap();
+    bench.assert_same(time, time);
+    bench.store.tidy(at(bench.now + 2_000 * DAY)).unwrap();
+    bench.assert_same(time, time);
+}
+
+#[test]
+fn more_samples_than_a_query_may_read_are_an_error() {
+    let mut bench = Bench::new(limits());
+    for _ in 0..100 {
+        bench.now += 1_000;
+        bench.write(0, 0b0001, bench.now, 1.0);
+    }
+    let range = |samples_max| Range { samples_max, ..Range::new(at(0), at(bench.now)) };
+    let series = [bench.series(0, 0)];
+    assert_eq!(bench.store.read(&series, &range(99)), Err(TooManySamples(99)));
+    assert!(bench.store.read(&series, &range(100)).is_ok());
+    bench.store.seal(at(bench.now)).unwrap();
+    assert_eq!(bench.store.read(&series, &range(99)), Err(TooManySamples(99)));
+}
+
+/// Two days of polls a minute apart, the tidying after each, and then no raw samples any more.
+fn two_days_gone(five_minutes: Duration) -> Bench {
+    let hour = Duration::from_secs(400 * 86_400);
+    let raw = Duration::from_secs(10 * 86_400);
+    let late = Duration::from_secs(3_600);
+    let mut bench = Bench::new(Limits { five_minutes, hour, raw, late, ..limits() });
+    for minute in 0..2 * 1_440 {
+        bench.write(0, 0b1111, bench.now, f64::from(minute));
+        bench.now += 60_000;
+        if minute % 60 == 59 {
+            bench.store.seal(at(bench.now)).unwrap();
+        }
+    }
+    bench.now += 2 * HOUR;
+    bench.write(1, 0b0001, bench.now, 1.0);
+    bench.store.seal(at(bench.now)).unwrap();
+    bench.store.tidy(at(bench.now)).unwrap();
+    bench
+}
+
+#[test]
+fn what_is_older_than_samples_are_kept_is_read_from_sums() {
+    let mut bench = two_days_gone(Duration::from_secs(100 * 86_400));
+    let start = 20_000 * DAY;
+    let segments = |bench: &Bench| -> Vec<_> {
+        let state = bench.store.state();
+        state.segments.iter().map(|s| (s.meta.tier.as_str(), s.meta.samples)).collect()
+    };
+    let (five, hour) = (288 * 4, 24 * 4);
+    let tiers = [("5m", five), ("5m", five), ("1h", hour), ("1h", hour)];
+    let joined = segments(&bench);
+    // Two days, what was sealed at midnight and so on the third, and what came then.
+    assert_eq!(joined.len(), 4 + 4, "{joined:?}");
+    assert_eq!(joined[4..], tiers);
+    bench.assert_same(0, i64::MAX / 1_000_000);
+
+    bench.now += 11 * DAY;
+    bench.store.expire(at(bench.now));
+    assert_eq!(segments(&bench), tiers);
+    let series = [bench.series(0, 0), bench.series(0, 3)];
+    let range = Range::new(at(start), at(start + 2 * DAY));
+    let read = |aggregate| bench.store.read(&series, &Range { aggregate, ..range }).unwrap();
+    let mean = read(Aggregate::Mean);
+    assert_eq!(mean[0].len(), 576);
+    assert_eq!(mean[0][0], (start + 299_999, 2.0));
+    assert_eq!(read(Aggregate::Min)[0][1].1, 5.0);
+    assert_eq!(read(Aggregate::Max)[0][1].1, 9.0);
+    assert_eq!(read(Aggregate::Count)[1][1].1, 5.0);
+    // A counter has its last value, and so the right increase.
+    assert_eq!(mean[1][1], (start + 599_999, 9.0 + 3.0));
+    bench.reopen();
+    bench.store.expire(at(bench.now + 100 * DAY));
+    let read = |bench: &Bench| {
+        let series = [bench.series(0, 0), bench.series(0, 3)];
+        bench.store.read(&series, &range).unwrap()
+    };
+    let hours = read(&bench);
+    assert_eq!(hours[0].len(), 576);
+    assert_eq!(hours[0][12], (start + HOUR + 299_999, 89.5));
+    assert_eq!(hours[1][12], (start + HOUR + 299_999, 62.0 + 5.0));
+    bench.store.expire(at(bench.now + 500 * DAY));
+    assert_eq!(read(&bench), [Points::new(), Points::new()]);
+}
+
+#[test]
+fn a_tier_kept_no_longer_than_a_finer_one_is_not_made() {
+    let bench = two_days_gone(Duration::from_secs(86_400));
+    let state = bench.store.state();
+    assert!(state.segments.iter().all(|s| s.meta.tier != Tier::FiveMinutes));
+    assert_eq!(state.segments.iter().filter(|s| s.meta.tier == Tier::Hour).count(), 2);
+}
+
+#[test]
+fn recent_batches_come_in_the_order_of_time_from_everywhere() {
+    let mut bench = Bench::new(limits());
+    let start = bench.now;
+    for poll in 0..1_000 {
+        bench.now += 7_000;
+        bench.write(poll % TARGETS, 0b1111, bench.now, poll as f64);
+        if poll % 400 == 0 {
+            bench.store.seal(at(bench.now)).unwrap();
+        }
+    }
+    bench.write(0, 0b0001, bench.now - 100_001, 5.0);
+    let batches: Vec<_> = bench.store.recent(at(start + 70_000), at(bench.now)).collect();
+    assert!(batches.is_sorted_by_key(|batch| batch.time));
+    assert!(batches.iter().all(|batch| batch.target.starts_with('t')));
+    let mut found = BTreeMap::new();
+    for batch in &batches {
+        for sample in &batch.samples {
+            let words = bench.catalogue.series(sample.series).to_string();
+            found.insert((words, millis(batch.time)), sample.value.to_bits());
+        }
+    }
+    assert_eq!(found, bench.expected(start + 70_000, bench.now));
+}
