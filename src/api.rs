@@ -5,6 +5,7 @@
 //! [`access`]), serves no secret, and holds every client to the bounds of [`serve`].
 
 mod access;
+mod alertmanager;
 mod body;
 mod events;
 mod health;
@@ -33,7 +34,7 @@ use crate::ingest::Ingest;
 use crate::metrics::Metrics;
 use crate::pollers::PollError;
 use crate::rules::{Alert, RuleConfig};
-use crate::sample::Timestamp;
+use crate::sample::{Clock, Timestamp};
 
 /// What the API shows of the daemon.
 ///
@@ -96,6 +97,8 @@ pub struct Api<D> {
     pub events: Events,
     /// What takes pushes.
     pub ingest: Arc<Ingest>,
+    /// The clock.
+    pub clock: Arc<Clock>,
     /// What clients must present, if anything.
     pub token: Option<Secret>,
 }
@@ -115,8 +118,14 @@ impl<D: Daemon> Api<D> {
         let stream = events::Stream::new(self.events, &self.metrics, closing);
         let access = Arc::new(access::Access::new(self.token, local));
         let pushes = write::Pushes::new(self.ingest);
-        let shared =
-            Arc::new(Shared { daemon: self.daemon, metrics: self.metrics, stream, pushes });
+        let shared = Arc::new(Shared {
+            daemon: self.daemon,
+            metrics: self.metrics,
+            stream,
+            pushes,
+            started: self.clock.now(),
+            clock: self.clock,
+        });
         let guarded = Router::new()
             .route("/metrics", get(health::metrics::<D>))
             .route("/api/events", get(events::stream::<D>))
@@ -125,6 +134,15 @@ impl<D: Daemon> Api<D> {
             .route("/api/v1/rules", get(prometheus::rules::<D>))
             .route("/api/v1/status/buildinfo", get(prometheus::build_info))
             .route("/api/v1/write", post(write::remote::<D>))
+            .route("/api/v2/status", get(alertmanager::status::<D>))
+            .route("/api/v2/alerts", get(alertmanager::alerts::<D>))
+            .route("/api/v2/alerts/groups", get(alertmanager::groups::<D>))
+            .route("/api/v2/receivers", get(alertmanager::receivers::<D>))
+            .route("/api/v2/silences", get(alertmanager::silences).post(alertmanager::no_silences))
+            .route(
+                "/api/v2/silence/{id}",
+                get(alertmanager::no_silences).delete(alertmanager::no_silences),
+            )
             .route("/api/v2/write", post(write::version_2::<D>))
             .route("/write", post(write::version_1::<D>))
             .layer(middleware::from_fn_with_state(access, access::check));
@@ -149,6 +167,8 @@ struct Shared<D> {
     metrics: Arc<Metrics>,
     stream: events::Stream,
     pushes: write::Pushes,
+    clock: Arc<Clock>,
+    started: Timestamp,
 }
 
 type Handle<D> = State<Arc<Shared<D>>>;

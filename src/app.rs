@@ -82,11 +82,9 @@ impl App {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let lock = lock_state_dir(&config.state_dir)?;
-        let listener = TcpListener::bind(config.api.listen)
+        let (listener, address) = listen(config.api.listen)
             .await
             .map_err(|error| StartError::Listen(config.api.listen, error))?;
-        let address =
-            listener.local_addr().map_err(|error| StartError::Listen(config.api.listen, error))?;
 
         let metrics = Arc::new(Metrics::default());
         let clock = Arc::new(Clock::system());
@@ -110,8 +108,8 @@ impl App {
             events: events.clone(),
             clock: clock.clone(),
         };
-        let known = catalogue.clone();
-        let ingest = Arc::new(Ingest::new(&config, known, clock, handle.clone(), &metrics));
+        let (known, time) = (catalogue.clone(), clock.clone());
+        let ingest = Arc::new(Ingest::new(&config, known, time, handle.clone(), &metrics));
         let mut tasks = JoinSet::new();
         let counted = metrics.clone();
         tasks.spawn(async move {
@@ -127,6 +125,7 @@ impl App {
             metrics: metrics.clone(),
             events,
             ingest: ingest.clone(),
+            clock,
             token: config.api.token.clone(),
         };
         tasks.spawn(api.serve(listener, stop_api.clone().cancelled_owned()));
@@ -217,6 +216,12 @@ impl App {
         drop(kept);
         info!("stopped");
     }
+}
+
+async fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).await?;
+    let bound = listener.local_addr()?;
+    Ok((listener, bound))
 }
 
 /// Makes the state directory this process' own, as long as the lock is kept. `None` where it

@@ -13,12 +13,13 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::{Daemon, Handle, TargetView};
+use crate::actions::Notice;
 use crate::config::{Named, show_duration};
 use crate::rules::{Alert, Labels, RuleConfig, State as AlertState};
 
 /// What `/api/v1/status/buildinfo` says. Readers compare it with Prometheus' versions to see which
 /// parameters are understood; watchpost's own follows as build metadata.
-const VERSION: &str = concat!("3.0.0+watchpost.", env!("CARGO_PKG_VERSION"));
+pub(super) const VERSION: &str = concat!("3.0.0+watchpost.", env!("CARGO_PKG_VERSION"));
 
 /// How Go, and so Prometheus, writes that there is no time.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -101,20 +102,27 @@ pub(super) async fn alerts<D: Daemon>(State(api): Handle<D>) -> Response {
     }
 }
 
-fn alert(alert: &Alert) -> Value {
-    let told = alert.notice(alert.since);
+/// The labels of an alert as Prometheus has them: the rule is one of them.
+pub(super) fn labels(alert: &Alert) -> Labels {
     let mut labels = (*alert.labels).clone();
     labels.insert("alertname".to_owned(), alert.rule.name.to_string());
-    labels.insert("severity".to_owned(), told.severity.as_str().to_owned());
-    let annotations: Map<String, Value> =
-        [("summary", told.summary), ("description", told.description), ("reason", told.reason)]
-            .into_iter()
-            .filter(|(_, text)| !text.is_empty())
-            .map(|(name, text)| (name.to_owned(), text.into()))
-            .collect();
+    labels.insert("severity".to_owned(), alert.rule.value.severity.as_str().to_owned());
+    labels
+}
+
+/// What is said of an alert, where it is.
+pub(super) fn annotations(told: &Notice) -> Map<String, Value> {
+    [("summary", &told.summary), ("description", &told.description), ("reason", &told.reason)]
+        .into_iter()
+        .filter(|(_, text)| !text.is_empty())
+        .map(|(name, text)| (name.to_owned(), text.as_str().into()))
+        .collect()
+}
+
+fn alert(alert: &Alert) -> Value {
     json!({
-        "labels": labels,
-        "annotations": annotations,
+        "labels": labels(alert),
+        "annotations": annotations(&alert.notice(alert.since)),
         "state": alert.state,
         "activeAt": alert.since.to_string(),
         "value": go_float(alert.value.unwrap_or(f64::NAN)),
@@ -209,6 +217,11 @@ impl Asked {
 
     pub(super) fn first(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Every value of a name.
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// As [`Asked::first`], but not if it is empty.

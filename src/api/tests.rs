@@ -44,7 +44,7 @@ impl Daemon for Fixed {
 /// Takes pushes to a pipeline that has ended.
 fn ingest(metrics: &Metrics) -> Ingest {
     let (handle, _) = crate::pipeline::handle();
-    let clock = Arc::new(crate::sample::Clock::system());
+    let clock = Arc::new(Clock::system());
     Ingest::new(&config(), Arc::default(), clock, handle, metrics)
 }
 
@@ -67,6 +67,7 @@ impl Server {
             metrics: metrics.clone(),
             events: events.clone(),
             ingest: Arc::new(ingest(&metrics)),
+            clock: Arc::new(Clock::system()),
             token: token.map(Secret::new),
         };
         let closing = CancellationToken::new();

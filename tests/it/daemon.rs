@@ -27,6 +27,7 @@ mod faults;
 mod flow;
 mod operating;
 mod push;
+mod queries;
 mod reload;
 mod stopping;
 
