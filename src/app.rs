@@ -21,6 +21,7 @@ use crate::api::{Api, Daemon};
 use crate::config::Config;
 use crate::events::Events;
 use crate::ingest::Ingest;
+use crate::journal::{self, Journal};
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::pipeline::{self, BUS_POLLS_MAX, Handle, Pipeline};
 use crate::pollers::Shared;
@@ -85,26 +86,28 @@ impl App {
         let (listener, address) = listen(config.api.listen)
             .await
             .map_err(|error| StartError::Listen(config.api.listen, error))?;
-
         let metrics = Arc::new(Metrics::default());
         let clock = Arc::new(Clock::system());
         let gauges = about(&metrics, &clock, lock.is_some());
         let catalogue = Arc::new(Catalogue::default());
+        let journal_env = journal::Env {
+            folder: lock.is_some().then(|| config.journal_dir()),
+            catalogue: catalogue.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+        };
+        let (journal, sinks) = keepers(&config, journal_env);
         let shared = Arc::new(Shared::new(clock.clone()));
         let events = Events::default();
         let (bus, from_bus) = mpsc::channel(BUS_POLLS_MAX);
         let (handle, asks) = pipeline::handle();
-        let sink_env = SinkEnv {
-            catalogue: catalogue.clone(),
-            metrics: metrics.clone(),
-            state_dir: config.state_dir.clone(),
-        };
         let mut engine = Engine::new(catalogue.clone(), config.rules.clone());
         config.targets.iter().for_each(|t| engine.polled_every(&t.id(), t.interval));
         let pipeline = Pipeline {
             engine,
             actions: Actions::start(&config.actions, shared.clone(), metrics.clone()),
-            sinks: Sinks::start(&config.sinks, sink_env),
+            journal,
+            sinks,
             events: events.clone(),
             clock: clock.clone(),
         };
@@ -184,8 +187,8 @@ impl App {
     pub async fn reload(&mut self, config: Config) -> Changes {
         let config = Arc::new(config);
         let old = self.view.config();
-        if old.api != config.api || old.state_dir != config.state_dir {
-            warn!("[api] and state_dir change only at a restart; the old ones go on");
+        if old.api != config.api || old.state_dir != config.state_dir || old.store != config.store {
+            warn!("[api], [store] and state_dir change only at a restart; the old ones go on");
         }
         self.pipeline.reload(config.clone()).await;
         let changes = self.supervisor.update(&config.targets).await;
@@ -218,10 +221,22 @@ impl App {
     }
 }
 
-async fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address).await?;
-    let bound = listener.local_addr()?;
-    Ok((listener, bound))
+/// A listener, and where it listens.
+async fn listen(at: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(at).await?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// The journal, and the sinks that read it.
+fn keepers(config: &Config, env: journal::Env) -> (Journal, Sinks) {
+    let sink_env = SinkEnv {
+        catalogue: env.catalogue.clone(),
+        metrics: env.metrics.clone(),
+        state_dir: config.state_dir.clone(),
+    };
+    let journal = Journal::open(env, config.store.journal_limits());
+    (journal, Sinks::start(&config.sinks, sink_env))
 }
 
 /// Makes the state directory this process' own, as long as the lock is kept. `None` where it

@@ -6,6 +6,7 @@ mod alerts;
 mod check;
 mod client;
 mod generate;
+mod journal;
 mod log;
 mod notify;
 mod probe;
@@ -55,6 +56,9 @@ enum Command {
     Alerts(alerts::Args),
     /// Run rule tests
     Test(test::Args),
+    /// Look after the journal
+    #[command(subcommand)]
+    Journal(journal::Command),
     /// Show a daemon's alerts on this desktop
     Notify(notify::Args),
     /// Generate shell completions and manual pages, for packages
@@ -74,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Probe(args) => probe::run(config.as_deref(), &args),
         Command::Alerts(args) => alerts::run(config.as_deref(), &args),
         Command::Test(args) => test::run(&args),
+        Command::Journal(command) => journal::run(config.as_deref(), &command),
         Command::Notify(args) => notify::run(config.as_deref(), &args, &log),
         Command::Generate(what) => {
             match generate::run(&what, Cli::command(), &mut std::io::stdout().lock()) {

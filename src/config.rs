@@ -25,6 +25,7 @@ pub use schema::schema;
 pub use types::{ByteSize, Glob, HostPort, Regex, Secret, parse_duration, show_duration};
 
 use crate::actions::ActionConfig;
+use crate::journal::{Fsync, Limits};
 use crate::pollers::KindConfig;
 use crate::rules::RuleConfig;
 use crate::sinks::SinkConfig;
@@ -48,6 +49,14 @@ pub struct Config {
     pub actions: Vec<Named<ActionConfig>>,
     /// What is judged.
     pub rules: Vec<Arc<Named<RuleConfig>>>,
+}
+
+impl Config {
+    /// Where the journal is kept.
+    #[must_use]
+    pub fn journal_dir(&self) -> PathBuf {
+        self.state_dir.join("journal")
+    }
 }
 
 /// A table with its name.
@@ -161,11 +170,53 @@ crate::config! {
         pub retention: Duration = Duration::from_secs(30 * 86_400),
         /// The most the store may take on disk.
         pub max_size: ByteSize = ByteSize(2 << 30),
+        /// When the journal before the store and the sinks is put on disk, out of reach of power
+        /// cuts: a duration at most after it was written, or `always` before it counts as written.
+        pub fsync: Fsync = Self::DEFAULT_FSYNC,
+        /// The most the journal may take on disk while a sink cannot be written to; then the oldest
+        /// samples go.
+        pub journal_max_size: ByteSize = Self::DEFAULT_JOURNAL_SIZE,
+        /// How long the journal keeps samples for a sink that cannot be written to.
+        pub journal_max_age: Duration = Self::DEFAULT_JOURNAL_AGE,
+    }
+    check(store, table) {
+        if store.journal_max_size < Self::JOURNAL_SIZE_MIN {
+            table.error("journal_max_size", "must be at least 32MiB, which is two of its files");
+        }
+    }
+}
+
+impl Store {
+    /// What a power cut may take by default.
+    pub const DEFAULT_FSYNC: Fsync = Fsync::Every(Duration::from_secs(1));
+    /// A day of a thousand samples a second.
+    pub const DEFAULT_JOURNAL_SIZE: ByteSize = ByteSize(1 << 30);
+    /// A database that is away for longer has been forgotten.
+    pub const DEFAULT_JOURNAL_AGE: Duration = Duration::from_secs(7 * 86_400);
+    /// With less, what is being written would push out what is being read.
+    const JOURNAL_SIZE_MIN: ByteSize = ByteSize(32 << 20);
+
+    /// What the journal may take.
+    #[must_use]
+    pub fn journal_limits(&self) -> Limits {
+        Limits {
+            fsync: self.fsync,
+            bytes_max: self.journal_max_size.0,
+            age_max: self.journal_max_age,
+            memory_bytes_max: Limits::MEMORY_BYTES,
+            segment_bytes: Limits::SEGMENT_BYTES,
+        }
     }
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { retention: Duration::from_secs(30 * 86_400), max_size: ByteSize(2 << 30) }
+        Self {
+            retention: Duration::from_secs(30 * 86_400),
+            max_size: ByteSize(2 << 30),
+            fsync: Self::DEFAULT_FSYNC,
+            journal_max_size: Self::DEFAULT_JOURNAL_SIZE,
+            journal_max_age: Self::DEFAULT_JOURNAL_AGE,
+        }
     }
 }

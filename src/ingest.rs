@@ -30,6 +30,7 @@ use bytes::Bytes;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::config::Config;
+use crate::journal::NotKept;
 use crate::metrics::{Counter, Metrics};
 use crate::pipeline::Handle;
 use crate::sample::{Batch, Catalogue, Clock, Sample};
@@ -103,6 +104,9 @@ pub enum PushError {
     /// The daemon ends.
     #[error("the daemon is stopping; try again")]
     Stopping,
+    /// It was judged, and cannot be kept.
+    #[error("the samples cannot be kept, the disk is full or broken; try again")]
+    NotKept,
 }
 
 /// Takes pushes.
@@ -202,10 +206,11 @@ impl Ingest {
         *self.site.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Site::new(config));
     }
 
-    /// Takes a push; returns once what was right in it has been judged and handed on.
+    /// Takes a push; returns once what was right in it has been judged and is kept.
     ///
     /// # Errors
-    /// Nothing of it was taken, or the daemon ended half way: sending it again does no harm.
+    /// Nothing of it was taken, the daemon ended half way, or it cannot be kept: sending it again
+    /// does no harm.
     pub async fn push(
         &self,
         client: IpAddr,
@@ -214,10 +219,12 @@ impl Ingest {
     ) -> Result<Outcome, PushError> {
         let clients = self.clients.clone().lock_owned().await;
         let (batches, outcome, refused) = self.read(client, clients, format, body).await?;
+        let mut pushed = None;
         for batches in portions(batches) {
-            if !self.pipeline.push(batches).await {
-                return Err(PushError::Stopping);
-            }
+            pushed = Some(self.pipeline.push(batches).await.ok_or(PushError::Stopping)?);
+        }
+        if let Some(last) = pushed {
+            last.kept().await.map_err(|NotKept| PushError::NotKept)?;
         }
         self.counts.samples.add(outcome.samples as u64);
         self.counts.texts.add(outcome.texts as u64);

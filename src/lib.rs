@@ -2,8 +2,8 @@
 //! actions answer alerts.
 //!
 //! Read [`sample`] first: it has the words. Then [`pollers`], which make samples, [`supervisor`],
-//! which runs them, [`rules`], which judge, [`sinks`] and [`actions`], and last [`app`], which puts
-//! them together. [`mod@config`] is how all of it is told what to do; [`wire`] turns bytes into values.
+//! which runs them, [`rules`], which judge, [`journal`], which keeps, [`sinks`] and [`actions`], and
+//! last [`app`], which puts them together. [`mod@config`] is how all of it is told what to do; [`wire`] turns bytes into values.
 
 pub mod actions;
 pub mod api;
@@ -14,6 +14,7 @@ pub mod config;
 pub mod events;
 pub mod http_client;
 pub mod ingest;
+pub mod journal;
 pub mod metrics;
 pub mod notify;
 pub mod pipeline;

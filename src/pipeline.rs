@@ -1,8 +1,9 @@
 //! From the bus through the engine to everything else: one task, in which all that is judged is
 //! judged in order.
 //!
-//! A batch is judged the moment it arrives, then handed to the sinks; neither sinks nor actions
-//! can make it wait, for both only queue. It reads no clock but the daemon's.
+//! A batch is judged the moment it arrives, then appended to the journal, which the sinks read;
+//! neither sinks nor actions can make it wait. Only a disk that is too slow for the journal can:
+//! then polling waits. It reads no clock but the daemon's.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tracing::{info, warn};
 use crate::actions::Actions;
 use crate::config::{Config, Target};
 use crate::events::{Event, Events};
+use crate::journal::{Journal, NotKept};
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::rules::{Alert, Audience, Engine, State, Transition};
 use crate::sample::{Batch, Clock, Series, Timestamp, until};
@@ -36,6 +38,10 @@ const PUSHES_WAITING_MAX: usize = 8;
 /// How often the system's clock is compared with ours; also how late a step may be noticed.
 const RESYNC_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What the journal gets at the end to put itself on disk. What is written and not put there is
+/// lost by a power cut only.
+const JOURNAL_GRACE: Duration = Duration::from_millis(500);
+
 /// What judges, and where verdicts and samples go.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -43,7 +49,9 @@ pub struct Pipeline {
     pub engine: Engine,
     /// Answer alerts.
     pub actions: Actions,
-    /// Keep samples.
+    /// Keeps samples until all who read it have them.
+    pub journal: Journal,
+    /// Keep samples elsewhere.
     pub sinks: Sinks,
     /// Tells who listens.
     pub events: Events,
@@ -58,7 +66,24 @@ enum Ask {
 }
 
 /// Batches from elsewhere than a poll, whose sender waits until they are judged and handed on.
-type Push = (Vec<Batch>, oneshot::Sender<()>);
+type Push = (Vec<Batch>, oneshot::Sender<Pushed>);
+
+/// Batches that were judged and handed on.
+#[derive(Debug)]
+pub struct Pushed {
+    journal: Journal,
+    end: u64,
+}
+
+impl Pushed {
+    /// Waits until no crash can take them any more.
+    ///
+    /// # Errors
+    /// The journal cannot be written at the moment.
+    pub async fn kept(&self) -> Result<(), NotKept> {
+        self.journal.kept(self.end).await
+    }
+}
 
 /// Asks the pipeline. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -76,11 +101,12 @@ impl Handle {
         wait.await.ok()
     }
 
-    /// Judges batches after the polls that wait, and hands them on as polls are. Whether it was
-    /// done: `false` when the pipeline has ended before.
-    pub async fn push(&self, batches: Vec<Batch>) -> bool {
+    /// Judges batches after the polls that wait, and hands them on as polls are; `None` when the
+    /// pipeline has ended before.
+    pub async fn push(&self, batches: Vec<Batch>) -> Option<Pushed> {
         let (done, wait) = oneshot::channel();
-        self.pushes.send((batches, done)).await.is_ok() && wait.await.is_ok()
+        self.pushes.send((batches, done)).await.ok()?;
+        wait.await.ok()
     }
 
     /// Done when the pipeline has ended.
@@ -174,28 +200,33 @@ impl Pipeline {
         resync.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             let due = self.engine.next_tick().map(|at| self.instant(at));
+            let has_room = self.journal.has_room();
             tokio::select! {
                 biased;
                 Some(ask) = asks.asks.recv() => self.answer(ask, &mut transitions).await,
-                taken = bus.recv_many(&mut waiting, TAKE_POLLS_MAX) => {
+                taken = bus.recv_many(&mut waiting, TAKE_POLLS_MAX), if has_room => {
                     if taken == 0 {
                         break;
                     }
                     self.judge(&mut waiting, &mut transitions, &counts);
                     counts.bus.set(bus.len() as f64);
                 }
-                Some((batches, done)) = asks.pushes.recv() => {
+                Some((batches, done)) = asks.pushes.recv(), if has_room => {
                     waiting.push(batches);
                     self.judge(&mut waiting, &mut transitions, &counts);
                     // Who pushed may have gone; it was done all the same.
-                    _ = done.send(());
+                    let journal = self.journal.clone();
+                    _ = done.send(Pushed { end: journal.end(), journal });
                 }
+                () = self.journal.room(), if !has_room => {}
                 () = until(due) => self.engine.tick(self.clock.now(), &mut transitions),
                 _ = resync.tick() => self.resync(&counts),
             }
             self.deliver(&mut transitions, &counts);
         }
         tokio::join!(self.sinks.close(grace), self.actions.close(grace));
+        // Last, for it keeps how far the sinks have come.
+        self.journal.close(JOURNAL_GRACE).await;
     }
 
     fn judge(
@@ -210,7 +241,9 @@ impl Pipeline {
                 self.engine.apply(batch, transitions);
                 counts.samples.add(batch.samples.len() as u64);
             }
-            self.sinks.offer(&Arc::new(batches));
+            let batches = Arc::new(batches);
+            self.journal.append(&batches);
+            self.sinks.offer(&batches);
         }
         counts.evaluations.add(self.engine.evaluations() - evaluations);
         counts.late.add(self.engine.late() - late);
@@ -285,6 +318,6 @@ mod tests {
         drop(asks);
         handle.ended().await;
         assert!(handle.alerts().await.is_none());
-        assert!(!handle.push(Vec::new()).await);
+        assert!(handle.push(Vec::new()).await.is_none());
     }
 }

@@ -55,7 +55,7 @@ impl Pushes {
             let status = match error {
                 PushError::TooMuch => StatusCode::PAYLOAD_TOO_LARGE,
                 PushError::Malformed(_) => StatusCode::BAD_REQUEST,
-                PushError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+                PushError::Stopping | PushError::NotKept => StatusCode::SERVICE_UNAVAILABLE,
             };
             Refused(status, error.to_string())
         })
