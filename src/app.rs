@@ -90,13 +90,8 @@ impl App {
         let clock = Arc::new(Clock::system());
         let gauges = about(&metrics, &clock, lock.is_some());
         let catalogue = Arc::new(Catalogue::default());
-        let journal_env = journal::Env {
-            folder: lock.is_some().then(|| config.journal_dir()),
-            catalogue: catalogue.clone(),
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-        };
-        let (journal, sinks) = keepers(&config, journal_env);
+        let folder = lock.is_some().then(|| config.journal_dir());
+        let (journal, sinks) = keepers(&config, folder, &catalogue, &clock, &metrics);
         let shared = Arc::new(Shared::new(clock.clone()));
         let events = Events::default();
         let (bus, from_bus) = mpsc::channel(BUS_POLLS_MAX);
@@ -229,12 +224,20 @@ async fn listen(at: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
 }
 
 /// The journal, and the sinks that read it.
-fn keepers(config: &Config, env: journal::Env) -> (Journal, Sinks) {
+fn keepers(
+    config: &Config,
+    folder: Option<PathBuf>,
+    catalogue: &Arc<Catalogue>,
+    clock: &Arc<Clock>,
+    metrics: &Arc<Metrics>,
+) -> (Journal, Sinks) {
+    let (catalogue, clock, metrics) = (catalogue.clone(), clock.clone(), metrics.clone());
     let sink_env = SinkEnv {
-        catalogue: env.catalogue.clone(),
-        metrics: env.metrics.clone(),
+        catalogue: catalogue.clone(),
+        metrics: metrics.clone(),
         state_dir: config.state_dir.clone(),
     };
+    let env = journal::Env { folder, catalogue, clock, metrics };
     let journal = Journal::open(env, config.store.journal_limits());
     (journal, Sinks::start(&config.sinks, sink_env))
 }
