@@ -7,19 +7,25 @@
 //! and experimental syntax are refused by name. Nothing here does I/O or reads a clock.
 
 pub mod aggregate;
+pub mod annotations;
 mod display;
+pub mod eval;
 pub mod expr;
 pub mod function;
 pub mod functions;
 pub mod labels;
+pub mod memory;
 pub mod operator;
 pub mod parse;
 pub mod selector;
+pub mod source;
 
 pub use aggregate::AggregateOp;
+pub use eval::{Answer, AnswerValue, EvalError, Options};
 pub use expr::{Expr, ExprKind, Span, ValueType};
 pub use function::Function;
 pub use labels::Labels;
 pub use operator::BinaryOp;
 pub use parse::{ParseError, parse};
 pub use selector::Selector;
+pub use source::Source;

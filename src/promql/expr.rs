@@ -87,9 +87,9 @@ pub struct Matching {
     pub on: MatchLabels,
     /// How many of one side belong to one of the other.
     pub cardinality: Cardinality,
-    /// What stands for a left side without a match.
+    /// What stands for a left side without a match; with `group_right`, for a right one.
     pub fill_left: Option<f64>,
-    /// What stands for a right side without a match.
+    /// What stands for a right side without a match; with `group_right`, for a left one.
     pub fill_right: Option<f64>,
 }
 

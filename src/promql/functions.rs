@@ -1,6 +1,7 @@
 //! What functions compute, as pure functions of numbers: shared by the evaluator and the
 //! streaming plan, so that both mean the same.
 
+pub mod aggregation;
 pub mod calendar;
 pub mod elementwise;
 pub mod histogram;

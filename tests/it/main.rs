@@ -10,6 +10,7 @@ mod influxdb;
 mod mqtt;
 mod net;
 mod packaging;
+mod promql;
 mod serial;
 mod snmp;
 mod support;

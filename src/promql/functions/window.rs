@@ -225,8 +225,11 @@ pub fn resets(window: &[Point]) -> f64 {
     count_pairs(window, |before, after| after < before)
 }
 
-/// `mad_over_time`: the median of the distances from the median.
+/// `mad_over_time`: the median of the distances from the median; NaN where any value is.
 fn median_deviation(window: &[Point]) -> f64 {
+    if window.iter().any(|point| point.value.is_nan()) {
+        return f64::NAN;
+    }
     let mut values: Vec<f64> = window.iter().map(|point| point.value).collect();
     let median = quantile(0.5, &mut values);
     values.iter_mut().for_each(|value| *value = (*value - median).abs());

@@ -5,6 +5,7 @@
 
 mod operands;
 mod selectors;
+mod strings;
 
 use promql_parser::parser as p;
 
@@ -39,9 +40,13 @@ impl<'a> Lowering<'a> {
                 let span = start.to(self.take());
                 Ok(Expr { kind: ExprKind::Number(number.val), span })
             }
-            p::Expr::StringLiteral(string) => {
+            p::Expr::StringLiteral(_) => {
+                let written = self.here_text();
                 let span = self.take();
-                Ok(Expr { kind: ExprKind::String(string.val.clone()), span })
+                let text = strings::unquoted(written).ok_or_else(|| {
+                    ParseError::new(format!("the string {written} is not UTF-8"), span)
+                })?;
+                Ok(Expr { kind: ExprKind::String(text), span })
             }
             p::Expr::VectorSelector(vector) => self.instant(vector),
             p::Expr::MatrixSelector(matrix) => self.range(matrix),
@@ -98,6 +103,9 @@ impl<'a> Lowering<'a> {
         let op = AggregateOp::parse(&name).ok_or_else(|| unsupported_name(&name, start))?;
         self.skip_grouping();
         self.take_until("(");
+        if op == AggregateOp::CountValues && self.here_text().contains('\\') {
+            self.check_label_name()?;
+        }
         let parameter = aggregate.param.as_deref().map(|p| self.expr(p)).transpose()?;
         if parameter.is_some() {
             self.take_until(",");
@@ -149,6 +157,15 @@ impl<'a> Lowering<'a> {
         Ok(Expr { kind: ExprKind::Call(Box::new(Call { function, arguments })), span })
     }
 
+    /// Refuses a name of a label that is not UTF-8, in Prometheus' words.
+    fn check_label_name(&self) -> Result<(), ParseError> {
+        let written = self.here_text();
+        match strings::unquoted(written) {
+            Some(_) => Ok(()),
+            None => Err(ParseError::new(format!("invalid label name {written}"), self.here())),
+        }
+    }
+
     /// `by (…)` or `without (…)`, if that is next.
     fn skip_grouping(&mut self) -> Option<Span> {
         let next = self.tokens.get(self.next)?;
@@ -163,6 +180,11 @@ impl<'a> Lowering<'a> {
     fn here(&self) -> Span {
         let end = Span { start: self.text.len(), end: self.text.len() };
         self.tokens.get(self.next).map_or(end, |token| token.span)
+    }
+
+    /// The next token as it is written.
+    fn here_text(&self) -> &'a str {
+        self.tokens.get(self.next).map_or("", |token| token.text)
     }
 
     /// Takes the next token.

@@ -1,0 +1,137 @@
+//! Where series come from: the head in memory, sealed segments, a test.
+
+use super::eval::EvalError;
+use super::functions::Point;
+use super::labels::Labels;
+use super::selector::Selector;
+use crate::sample::Timestamp;
+
+/// A time that excludes its start and includes its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Everything is later than this.
+    pub after: Timestamp,
+    /// Nothing is later than this.
+    pub until: Timestamp,
+}
+
+/// Anything that has series.
+pub trait Source {
+    /// Adds to `found` every series the selector means that has samples in a window, with those
+    /// samples in the order of time, stale marks included. A series is added once. The selector's
+    /// `offset` and `@` are in the window already.
+    ///
+    /// # Errors
+    /// What [`SeriesSet::push`] says, or that reading failed.
+    fn select(
+        &self,
+        selector: &Selector,
+        window: Window,
+        found: &mut SeriesSet,
+    ) -> Result<(), EvalError>;
+}
+
+/// Series and their samples, all in two pieces of memory.
+#[derive(Debug, Default)]
+pub struct SeriesSet {
+    labels: Vec<Labels>,
+    /// Where the samples of each series begin.
+    begins: Vec<usize>,
+    points: Vec<Point>,
+    points_max: usize,
+}
+
+impl SeriesSet {
+    /// A set that takes no more than a number of samples.
+    #[must_use]
+    pub fn new(points_max: usize) -> Self {
+        Self { points_max, ..Self::default() }
+    }
+
+    /// Begins a series; samples that are pushed from here on are its own. One that gets none is
+    /// as if it had not been begun.
+    pub fn begin(&mut self, labels: Labels) {
+        self.drop_empty_last();
+        self.labels.push(labels);
+        self.begins.push(self.points.len());
+    }
+
+    /// Adds samples to the series begun last: later than those it has, in the order of time.
+    ///
+    /// # Errors
+    /// [`EvalError::TooManySamples`]
+    pub fn extend(&mut self, points: impl Iterator<Item = Point>) -> Result<(), EvalError> {
+        self.points.extend(points.take(self.points_max + 1 - self.points.len()));
+        self.check()
+    }
+
+    /// Adds one sample to the series begun last.
+    ///
+    /// # Errors
+    /// [`EvalError::TooManySamples`]
+    pub fn push(&mut self, point: Point) -> Result<(), EvalError> {
+        self.points.push(point);
+        self.check()
+    }
+
+    /// How many series there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.labels.len() - usize::from(self.begins.last() == Some(&self.points.len()))
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many samples there are.
+    #[must_use]
+    pub fn points(&self) -> usize {
+        self.points.len()
+    }
+
+    /// The series and their samples.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Labels, &[Point])> {
+        (0..self.len()).map(|at| {
+            let end = self.begins.get(at + 1).copied().unwrap_or(self.points.len());
+            (&self.labels[at], &self.points[self.begins[at]..end])
+        })
+    }
+
+    fn check(&self) -> Result<(), EvalError> {
+        if self.points.len() > self.points_max {
+            return Err(EvalError::TooManySamples(self.points_max));
+        }
+        Ok(())
+    }
+
+    fn drop_empty_last(&mut self) {
+        if self.begins.last() == Some(&self.points.len()) {
+            self.begins.pop();
+            self.labels.pop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(seconds: i64) -> Point {
+        Point { time: Timestamp::from_secs(seconds), value: 1.0 }
+    }
+
+    #[test]
+    fn a_series_without_samples_is_none() {
+        let mut set = SeriesSet::new(3);
+        for (name, points) in [("a", 0), ("b", 2), ("c", 0), ("d", 1), ("e", 0)] {
+            set.begin(Labels::new([("x", name)]));
+            set.extend((0..points).map(point)).unwrap();
+        }
+        let found: Vec<_> = set.iter().map(|(l, p)| (l.get("x").unwrap(), p.len())).collect();
+        assert_eq!(found, [("b", 2), ("d", 1)]);
+        assert_eq!(set.push(point(9)), Err(EvalError::TooManySamples(3)));
+    }
+}
