@@ -478,6 +478,38 @@ async fn brokers_are_reached_by_websocket() {
     assert_eq!(driven.readings().await, ["mqtt_value{} 5"]);
 }
 
+#[tokio::test]
+async fn brokers_are_reached_by_websocket_over_tls() {
+    let certificates = Certificates::make();
+    let path = |name| text(&certificates.path(name));
+    let port = free_port();
+    let settings = format!(
+        "allow_anonymous true\nlistener {port} 127.0.0.1\nprotocol websockets\n\
+         certfile {}\nkeyfile {}\n",
+        path("127.0.0.1.pem"),
+        path("127.0.0.1.key")
+    );
+    let Some(broker) = Broker::start_with(&settings).await else { return };
+    until_listening(port).await;
+    let plain = format!("mqtt://127.0.0.1:{}", broker.port);
+    let table = |keys: &str, scheme: &str| {
+        let url = format!("{scheme}://127.0.0.1:{port}/mqtt");
+        broker.table(&format!("{keys}{NUMBERS}")).replace(&plain, &url)
+    };
+    let trusting = format!("ca = '{}'\n", path("ca.pem"));
+    let mut client = driven(&table(&trusting, "wss"), &shared());
+    client.poll().await.0.unwrap();
+    broker.publish("n/a", "5", &[]);
+    assert_eq!(client.readings().await, ["mqtt_value{} 5"]);
+    drop(client);
+    driven(&table("tls_verify = false\n", "wss"), &shared()).poll().await.0.unwrap();
+    let error = driven(&table("", "wss"), &shared()).poll().await.0.unwrap_err();
+    assert_eq!(error.reason, Reason::Auth, "{error}");
+    // Without TLS it understands nothing, and does not answer as a WebSocket.
+    let error = driven(&table("", "ws"), &shared()).poll().await.0.unwrap_err();
+    assert_ne!(error.reason, Reason::Auth, "{error}");
+}
+
 /// A broker that takes the connection, and refuses the first subscription.
 fn refusing_broker() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
