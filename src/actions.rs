@@ -5,6 +5,7 @@
 //! retries or logs: the [dispatcher](Actions) gives each its timeout, its retries and its place in
 //! the queue, so that a failing or hanging action delays no other.
 
+mod board;
 mod dispatcher;
 mod line;
 mod queue;
@@ -16,7 +17,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use dispatcher::{ActionStatus, Actions};
+pub use board::{ActionBoard, ActionStatus};
+pub use dispatcher::Actions;
 pub use line::LastTry;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;

@@ -11,6 +11,7 @@ mod events;
 mod health;
 mod page;
 mod prometheus;
+mod rules;
 mod serve;
 mod write;
 
@@ -19,15 +20,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
+use axum::{Json, Router};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::actions::ActionStatus;
 use crate::config::{Named, Secret, Target};
 use crate::events::Events;
 use crate::ingest::Ingest;
@@ -48,7 +50,10 @@ pub trait Daemon: Send + Sync + 'static {
     fn alerts(&self) -> impl Future<Output = Option<Vec<Alert>>> + Send;
 
     /// Every rule, in the order of the configuration.
-    fn rules(&self) -> Vec<Arc<Named<RuleConfig>>>;
+    fn rules(&self) -> Vec<RuleView>;
+
+    /// Every action and how it is doing, by name.
+    fn actions(&self) -> Vec<ActionStatus>;
 
     /// What keeps the daemon from being ready; empty when nothing does: every target has been
     /// started and the engine has answered.
@@ -68,6 +73,15 @@ pub struct TargetView {
     pub last_poll: Option<Timestamp>,
     /// How long the last poll took.
     pub took: Duration,
+}
+
+/// A rule and where it is written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RuleView {
+    /// What it is.
+    pub rule: Arc<Named<RuleConfig>>,
+    /// The file it is in, as the configuration names it.
+    pub file: Arc<str>,
 }
 
 /// Something the daemon waits for before it is ready.
@@ -130,8 +144,9 @@ impl<D: Daemon> Api<D> {
             .route("/metrics", get(health::metrics::<D>))
             .route("/api/events", get(events::stream::<D>))
             .route("/api/v1/targets", get(prometheus::targets::<D>))
-            .route("/api/v1/alerts", get(prometheus::alerts::<D>))
-            .route("/api/v1/rules", get(prometheus::rules::<D>))
+            .route("/api/v1/alerts", get(rules::alerts::<D>))
+            .route("/api/v1/rules", get(rules::rules::<D>))
+            .route("/api/watchpost/actions", get(actions::<D>))
             .route("/api/v1/status/buildinfo", get(prometheus::build_info))
             .route("/api/v1/write", post(write::remote::<D>))
             .route("/api/v2/status", get(alertmanager::status::<D>))
@@ -169,6 +184,11 @@ struct Shared<D> {
     pushes: write::Pushes,
     clock: Arc<Clock>,
     started: Timestamp,
+}
+
+/// `/api/watchpost/actions`: how each action is doing.
+async fn actions<D: Daemon>(State(api): Handle<D>) -> Json<Vec<ActionStatus>> {
+    Json(api.daemon.actions())
 }
 
 type Handle<D> = State<Arc<Shared<D>>>;

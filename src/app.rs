@@ -98,9 +98,11 @@ impl App {
         let (handle, asks) = pipeline::handle();
         let mut engine = Engine::new(catalogue.clone(), config.rules.clone());
         config.targets.iter().for_each(|t| engine.polled_every(&t.id(), t.interval));
+        let actions = Actions::start(&config.actions, shared.clone(), metrics.clone());
+        let action_board = actions.board();
         let pipeline = Pipeline {
             engine,
-            actions: Actions::start(&config.actions, shared.clone(), metrics.clone()),
+            actions,
             journal,
             sinks,
             events: events.clone(),
@@ -116,7 +118,8 @@ impl App {
         let env = Env { catalogue, shared, metrics: metrics.clone(), events: events.clone(), bus };
         let mut supervisor = Supervisor::new(env);
         supervisor.update(&config.targets).await;
-        let view = Arc::new(View::new(config.clone(), supervisor.board(), handle.clone()));
+        let view =
+            Arc::new(View::new(config.clone(), supervisor.board(), action_board, handle.clone()));
         let stop_api = CancellationToken::new();
         let api = Api {
             daemon: view.clone(),

@@ -49,6 +49,8 @@ pub struct Config {
     pub actions: Vec<Named<ActionConfig>>,
     /// What is judged.
     pub rules: Vec<Arc<Named<RuleConfig>>>,
+    /// Which file each rule is in, by the rule's name.
+    pub rule_files: BTreeMap<Arc<str>, Arc<str>>,
 }
 
 impl Config {

@@ -15,6 +15,7 @@ const $ = (id) => document.getElementById(id);
 let token = sessionStorage.getItem("token");
 let targets = [];
 let alerts = [];
+let actions = [];
 
 class Refused extends Error {}
 
@@ -89,6 +90,24 @@ function showAlerts() {
   $("alerts").replaceChildren(...(cards.length ? cards : [make("li", "up", make("span", "", "no alert"))]));
 }
 
+function showActions() {
+  $("actions-section").hidden = actions.length === 0;
+  $("actions").replaceChildren(...actions.slice(0, ROWS_MAX).map((action) => {
+    const { last } = action;
+    const state = last ? (last.ok ? "up" : "down") : "unknown";
+    const word = last ? (last.ok ? "ok" : "failed") : "idle";
+    const counts = [`${action.delivered} delivered`];
+    if (action.waiting + action.running) counts.push(`${action.waiting + action.running} waiting`);
+    if (action.gave_up) counts.push(`${action.gave_up} given up`);
+    return make("tr", "",
+      make("td", `state ${state}`, word),
+      make("td", "", action.name),
+      make("td", "dim", action.kind),
+      make("td", "dim", counts.join(" · ")),
+      make("td", "", last ? `${clock(last.at)} ${last.rule}: ${last.outcome}` : ""));
+  }));
+}
+
 function showSummary() {
   const count = (health) => targets.filter((target) => target.health === health).length;
   const firing = alerts.filter((alert) => alert.state === "firing").length;
@@ -104,15 +123,21 @@ function show() {
   $("login").hidden = true;
   showTargets();
   showAlerts();
+  showActions();
   showSummary();
 }
 
 async function refresh() {
   // The engine may be busy while targets can be told already.
-  const [told, judged] = await Promise.allSettled([data("api/v1/targets"), data("api/v1/alerts")]);
+  const [told, judged, done] = await Promise.allSettled([
+    data("api/v1/targets"),
+    data("api/v1/alerts"),
+    ask("api/watchpost/actions").then((answer) => answer.json()),
+  ]);
   if (told.status === "rejected") throw told.reason;
   targets = told.value.activeTargets;
   if (judged.status === "fulfilled") alerts = judged.value.alerts;
+  if (done.status === "fulfilled") actions = done.value;
   show();
 }
 

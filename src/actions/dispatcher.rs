@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use super::board::{ActionBoard, ActionStatus};
 use super::line::{HealthState, LastTry, LineState};
 use super::queue::{Ended, Next, Pending};
 use super::{Action, ActionConfig, Kind, Notice, Rejected, Visitor};
@@ -33,23 +33,9 @@ pub struct Actions {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
     lines: HashMap<Arc<str>, Line>,
+    board: ActionBoard,
     tasks: JoinSet<()>,
     closing: CancellationToken,
-}
-
-/// How an action is doing.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ActionStatus {
-    /// Its table's name.
-    pub name: Arc<str>,
-    /// Its kind.
-    pub kind: &'static str,
-    /// Notices that wait.
-    pub waiting: usize,
-    /// Notices under way.
-    pub running: usize,
-    /// The last try that ended.
-    pub last: Option<LastTry>,
 }
 
 impl Actions {
@@ -64,6 +50,7 @@ impl Actions {
             shared,
             metrics,
             lines: HashMap::new(),
+            board: ActionBoard::default(),
             tasks: JoinSet::new(),
             closing: CancellationToken::new(),
         };
@@ -96,6 +83,8 @@ impl Actions {
             config.kind.visit(Start { actions: self, line: &line });
             self.lines.insert(name.clone(), line);
         }
+        let shown = self.lines.values().map(|line| (line.config.kind.name(), line.state.clone()));
+        self.board.show(shown.collect());
     }
 
     /// Queues a notice for an action that its rule names for what happened: in `actions` for an
@@ -118,12 +107,16 @@ impl Actions {
         }
     }
 
+    /// Where it can be seen how all actions are doing, whoever runs them.
+    #[must_use]
+    pub fn board(&self) -> ActionBoard {
+        self.board.clone()
+    }
+
     /// How all actions are doing, by name.
     #[must_use]
     pub fn status(&self) -> Vec<ActionStatus> {
-        let mut all: Vec<_> = self.lines.values().map(Line::status).collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        all
+        self.board.status()
     }
 
     /// Lets what runs and what waits end, for at most `grace`, and stops.
@@ -159,17 +152,6 @@ impl Line {
         let dropped = self.state.queue().clear();
         if dropped > 0 {
             warn!(action = %self.state.name, notices = dropped, "removed with notices waiting");
-        }
-    }
-
-    fn status(&self) -> ActionStatus {
-        let queue = self.state.queue();
-        ActionStatus {
-            name: self.state.name.clone(),
-            kind: self.config.kind.name(),
-            waiting: queue.waiting(),
-            running: queue.running(),
-            last: self.state.health().last.clone(),
         }
     }
 }
@@ -290,13 +272,19 @@ impl<A: Action> Runner<A> {
     }
 
     fn note(&self, notice: &Notice, result: &Result<String, Rejected>) {
-        self.line.health().last = Some(LastTry {
+        let last = LastTry {
             at: self.shared.clock.now().to_string(),
             rule: notice.rule.clone(),
             fingerprint: notice.fingerprint.clone(),
             ok: result.is_ok(),
             outcome: result.as_ref().map_or_else(ToString::to_string, Clone::clone),
-        });
+        };
+        let mut health = self.line.health();
+        if !last.ok {
+            health.last_error = Some(last.clone());
+        }
+        health.last = Some(last);
+        drop(health);
     }
 
     /// Says how the action is doing when that changes.

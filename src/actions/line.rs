@@ -45,6 +45,7 @@ pub(super) struct Health {
     pub(super) state: HealthState,
     pub(super) dropping: bool,
     pub(super) last: Option<LastTry>,
+    pub(super) last_error: Option<LastTry>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -14,7 +14,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::prometheus::{Asked, VERSION, annotations, labels};
+use super::prometheus::{Asked, VERSION};
+use super::rules::{annotations, labels};
 use super::{Daemon, Handle};
 use crate::promql::{Expr, Selector, parse};
 use crate::rules::{Alert, Labels, State as AlertState};
@@ -97,7 +98,7 @@ pub(super) async fn groups<D: Daemon>(
 pub(super) async fn receivers<D: Daemon>(State(api): Handle<D>) -> Response {
     let rules = api.daemon.rules();
     let names: BTreeSet<_> =
-        rules.iter().flat_map(|rule| &rule.value.actions).map(|name| &*name.value).collect();
+        rules.iter().flat_map(|view| &view.rule.value.actions).map(|name| &*name.value).collect();
     let names = names.into_iter().chain([NOBODY]);
     Json(names.map(|name| json!({ "name": name })).collect::<Vec<_>>()).into_response()
 }

@@ -2,27 +2,24 @@
 //! whatever else speaks it can read watchpost.
 //!
 //! Where Prometheus has no word for something, its nearest one is used: a target's `scrapePool` is
-//! its kind, and all rules are in one group. The state `unknown` is Prometheus' too.
-
-use std::collections::HashMap;
+//! its kind. [`rules`](super::rules) has the rules and alerts.
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{Daemon, Handle, TargetView};
-use crate::actions::Notice;
-use crate::config::{Named, show_duration};
-use crate::rules::{Alert, Labels, RuleConfig, State as AlertState};
+use crate::config::show_duration;
+use crate::rules::Labels;
 
 /// What `/api/v1/status/buildinfo` says. Readers compare it with Prometheus' versions to see which
 /// parameters are understood; watchpost's own follows as build metadata.
 pub(super) const VERSION: &str = concat!("3.0.0+watchpost.", env!("CARGO_PKG_VERSION"));
 
 /// How Go, and so Prometheus, writes that there is no time.
-const NEVER: &str = "0001-01-01T00:00:00Z";
+pub(super) const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// An answer that is an error, in Prometheus' envelope.
 pub(super) fn error(status: StatusCode, kind: &str, message: impl Into<String>) -> Response {
@@ -30,11 +27,11 @@ pub(super) fn error(status: StatusCode, kind: &str, message: impl Into<String>) 
     (status, Json(body)).into_response()
 }
 
-fn success(data: Value) -> Response {
+pub(super) fn success(data: Value) -> Response {
     Json(json!({ "status": "success", "data": data })).into_response()
 }
 
-fn no_engine() -> Response {
+pub(super) fn no_engine() -> Response {
     error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the engine does not answer")
 }
 
@@ -94,118 +91,6 @@ fn target(view: &TargetView) -> Value {
     })
 }
 
-/// `/api/v1/alerts`.
-pub(super) async fn alerts<D: Daemon>(State(api): Handle<D>) -> Response {
-    match api.daemon.alerts().await {
-        Some(alerts) => success(json!({ "alerts": alerts.iter().map(alert).collect::<Vec<_>>() })),
-        None => no_engine(),
-    }
-}
-
-/// The labels of an alert as Prometheus has them: the rule is one of them.
-pub(super) fn labels(alert: &Alert) -> Labels {
-    let mut labels = (*alert.labels).clone();
-    labels.insert("alertname".to_owned(), alert.rule.name.to_string());
-    labels.insert("severity".to_owned(), alert.rule.value.severity.as_str().to_owned());
-    labels
-}
-
-/// What is said of an alert, where it is.
-pub(super) fn annotations(told: &Notice) -> Map<String, Value> {
-    [("summary", &told.summary), ("description", &told.description), ("reason", &told.reason)]
-        .into_iter()
-        .filter(|(_, text)| !text.is_empty())
-        .map(|(name, text)| (name.to_owned(), text.as_str().into()))
-        .collect()
-}
-
-fn alert(alert: &Alert) -> Value {
-    json!({
-        "labels": labels(alert),
-        "annotations": annotations(&alert.notice(alert.since)),
-        "state": alert.state,
-        "activeAt": alert.since.to_string(),
-        "value": go_float(alert.value.unwrap_or(f64::NAN)),
-    })
-}
-
-/// The one group rules are in: they are judged by every sample as it arrives, each by itself, so
-/// that a group has no meaning and no interval.
-const GROUP: &str = "rules";
-
-/// `/api/v1/rules`; of its parameters `type`, `rule_name[]`, `rule_group[]` (also without brackets,
-/// as Mimir spells them) and `exclude_alerts`.
-pub(super) async fn rules<D: Daemon>(State(api): Handle<D>, RawQuery(query): RawQuery) -> Response {
-    let asked = Asked::new(query.as_deref());
-    let Some(alerts) = api.daemon.alerts().await else { return no_engine() };
-    let with_alerts = asked.first("exclude_alerts").is_none_or(|exclude| exclude != "true");
-    let mut by_rule: HashMap<&str, Vec<&Alert>> = HashMap::new();
-    for alert in &alerts {
-        by_rule.entry(&alert.rule.name).or_default().push(alert);
-    }
-    let rules = api.daemon.rules();
-    let rules: Vec<Value> = rules
-        .iter()
-        .filter(|rule| {
-            asked.allows(&["type"], "alert")
-                && asked.allows(&["rule_group[]", "rule_group"], GROUP)
-                && asked.allows(&["rule_name[]", "rule_name"], &rule.name)
-        })
-        .map(|named| {
-            let own = by_rule.get(&*named.name).map_or(&[][..], Vec::as_slice);
-            rule(named, own, with_alerts)
-        })
-        .collect();
-    let group = json!({
-        "name": GROUP,
-        "file": "",
-        "interval": 0,
-        "limit": 0,
-        "evaluationTime": 0,
-        "lastEvaluation": NEVER,
-        "rules": rules,
-    });
-    let groups = if rules.is_empty() { Vec::new() } else { vec![group] };
-    success(json!({ "groups": groups }))
-}
-
-fn rule(named: &Named<RuleConfig>, alerts: &[&Alert], with_alerts: bool) -> Value {
-    let rule = &named.value;
-    let mut labels = rule.labels.clone();
-    labels.insert("severity".to_owned(), rule.severity.as_str().to_owned());
-    let annotations: Map<String, Value> =
-        [("summary", &rule.summary), ("description", &rule.description)]
-            .into_iter()
-            .filter_map(|(name, text)| Some((name.to_owned(), text.as_ref()?.source().into())))
-            .collect();
-    let worst = alerts.iter().map(|alert| alert.state).max_by_key(|state| rank(*state));
-    let shown = if with_alerts { alerts } else { &[] };
-    json!({
-        "type": "alerting",
-        "state": worst.unwrap_or(AlertState::Inactive),
-        "name": &*named.name,
-        "query": rule.plan.to_string(),
-        "duration": rule.hold.as_secs_f64(),
-        "keepFiringFor": rule.keep_firing_for.as_secs_f64(),
-        "labels": labels,
-        "annotations": annotations,
-        "alerts": shown.iter().map(|one| alert(one)).collect::<Vec<_>>(),
-        "health": "ok",
-        "evaluationTime": 0,
-        "lastEvaluation": NEVER,
-    })
-}
-
-/// Which state of its alerts a rule shows: the most urgent.
-const fn rank(state: AlertState) -> u8 {
-    match state {
-        AlertState::Inactive => 0,
-        AlertState::Unknown => 1,
-        AlertState::Pending => 2,
-        AlertState::Firing => 3,
-    }
-}
-
 /// The parameters of a request.
 pub(super) struct Asked(Vec<(String, String)>);
 
@@ -230,7 +115,7 @@ impl Asked {
     }
 
     /// Whether a value is among those asked for by any of these names, or nothing was asked.
-    fn allows(&self, names: &[&str], value: &str) -> bool {
+    pub(super) fn allows(&self, names: &[&str], value: &str) -> bool {
         let mut wanted =
             self.0.iter().filter(|(key, asked)| names.contains(&&**key) && !asked.is_empty());
         let mut any = false;
@@ -241,37 +126,9 @@ impl Asked {
     }
 }
 
-/// A number as Go's `FormatFloat(value, 'e', -1, 64)` writes it, which alert values are: `1e+00`.
-fn go_float(value: f64) -> String {
-    if value.is_nan() {
-        return "NaN".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
-    }
-    let text = format!("{value:e}");
-    let (digits, exponent) = text.split_once('e').expect("that is the format");
-    let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |rest| ('-', rest));
-    format!("{digits}e{sign}{exponent:0>2}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_written_as_go_writes_them() {
-        for (value, text) in [
-            (1.0, "1e+00"),
-            (31.4, "3.14e+01"),
-            (-0.00001, "-1e-05"),
-            (1e123, "1e+123"),
-            (0.0, "0e+00"),
-            (f64::NEG_INFINITY, "-Inf"),
-        ] {
-            assert_eq!(go_float(value), text);
-        }
-    }
 
     #[test]
     fn a_parameter_that_is_not_given_allows_everything() {

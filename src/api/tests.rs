@@ -22,7 +22,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 struct Fixed {
     targets: Vec<TargetView>,
     alerts: Option<Vec<Alert>>,
-    rules: Vec<Arc<Named<RuleConfig>>>,
+    rules: Vec<RuleView>,
+    actions: crate::actions::ActionBoard,
     waits: Vec<Wait>,
 }
 
@@ -33,8 +34,11 @@ impl Daemon for Fixed {
     async fn alerts(&self) -> Option<Vec<Alert>> {
         self.alerts.clone()
     }
-    fn rules(&self) -> Vec<Arc<Named<RuleConfig>>> {
+    fn rules(&self) -> Vec<RuleView> {
         self.rules.clone()
+    }
+    fn actions(&self) -> Vec<crate::actions::ActionStatus> {
+        self.actions.status()
     }
     async fn waits_for(&self) -> Vec<Wait> {
         self.waits.clone()
@@ -171,6 +175,83 @@ fn firing(rule: Arc<Named<RuleConfig>>) -> Alert {
     }
 }
 
+fn view(name: &str, file: &str) -> RuleView {
+    RuleView { rule: rule(name), file: file.into() }
+}
+
+#[tokio::test]
+async fn rules_are_grouped_by_file_and_found_by_what_is_asked() {
+    let places = [("a", "rules/two.toml"), ("b", "config.toml"), ("c", "config.toml")];
+    let named = |(name, file): (&str, &str)| {
+        let rule = Named { name: name.into(), value: rule("hot").value.clone() };
+        RuleView { rule: Arc::new(rule), file: file.into() }
+    };
+    let rules = places.map(named).to_vec();
+    let daemon = Fixed { alerts: Some(Vec::new()), rules, ..Fixed::default() };
+    let server = Server::start(daemon, None).await;
+    let found = async |query: &str| {
+        let query = query.replace('{', "%7B").replace('}', "%7D").replace('"', "%22");
+        let groups = server.data(&format!("/api/v1/rules{query}")).await["groups"].clone();
+        let of = |group: &Value| {
+            let rules = group["rules"].as_array().unwrap();
+            let names: Vec<_> = rules.iter().map(|rule| rule["name"].as_str().unwrap()).collect();
+            format!(
+                "{} {} {}",
+                group["name"].as_str().unwrap(),
+                group["file"].as_str().unwrap(),
+                names.join(",")
+            )
+        };
+        groups.as_array().unwrap().iter().map(of).collect::<Vec<_>>()
+    };
+    let (config, two) = ("config config.toml b,c".to_owned(), "two rules/two.toml a".to_owned());
+    for query in [
+        "",
+        "?type=alert",
+        "?match[]={severity=\"critical\"}",
+        "?match[]={severity=~\"crit.*\",x=\"\"}",
+    ] {
+        assert_eq!(found(query).await, [config.clone(), two.clone()], "{query}");
+    }
+    for query in [
+        "?file[]=rules/two.toml",
+        "?rule_group[]=two",
+        "?rule_name[]=a",
+        "?file=rules/two.toml&rule_name=a",
+    ] {
+        assert_eq!(found(query).await, [two.clone()], "{query}");
+    }
+    for query in [
+        "?type=record",
+        "?file[]=x",
+        "?rule_group[]=x",
+        "?match[]={severity=\"info\"}",
+        "?match[]=up",
+    ] {
+        assert_eq!(found(query).await, [""; 0], "{query}");
+    }
+    let either = "?match[]={severity=\"info\"}&match[]={severity!=\"info\"}";
+    assert_eq!(found(either).await.len(), 2, "one of the selectors is enough");
+    assert_eq!(found("?group_limit=1").await, [config.clone()]);
+    let next = server.data("/api/v1/rules?group_limit=1").await["groupNextToken"].clone();
+    let next = next.as_str().unwrap();
+    assert_eq!(found(&format!("?group_limit=1&group_next_token={next}")).await, [two]);
+    assert!(server.data("/api/v1/rules?group_limit=2").await["groupNextToken"].is_null());
+    for query in [
+        "type=x",
+        "match[]=%7B",
+        "match[]=1%2B1",
+        "group_limit=0",
+        "group_limit=x",
+        "group_next_token=config.toml",
+        "group_limit=1&group_next_token=x",
+    ] {
+        let (status, body) = server.get(&format!("/api/v1/rules?{query}"), "").await;
+        assert_eq!(status, 400, "{query}");
+        assert!(body.contains("\"errorType\":\"bad_data\""), "{body}");
+    }
+}
+
 #[tokio::test]
 async fn readiness_names_what_it_waits_for_and_liveness_asks_nothing() {
     let waits = vec![Wait { what: "engine".to_owned(), why: "has not answered".to_owned() }];
@@ -190,7 +271,7 @@ async fn targets_alerts_and_rules_have_prometheus_shapes() {
     let daemon = Fixed {
         targets: vec![target_view(Some(false), Some(error)), target_view(None, None)],
         alerts: Some(vec![firing(rule("hot"))]),
-        rules: vec![rule("hot"), rule("cold")],
+        rules: vec![view("hot", "rules/room.toml"), view("cold", "rules/room.toml")],
         ..Fixed::default()
     };
     let server = Server::start(daemon, None).await;
@@ -239,7 +320,14 @@ async fn an_engine_that_does_not_answer_is_said_to_not_answer() {
 async fn everything_but_health_and_the_empty_page_wants_the_token() {
     let daemon = Fixed { alerts: Some(Vec::new()), ..Fixed::default() };
     let server = Server::start(daemon, Some("s3cret")).await;
-    let paths = ["/metrics", "/api/events", "/api/v1/targets", "/api/v1/alerts", "/api/v1/rules"];
+    let paths = [
+        "/metrics",
+        "/api/events",
+        "/api/v1/targets",
+        "/api/v1/alerts",
+        "/api/v1/rules",
+        "/api/watchpost/actions",
+    ];
     for path in paths {
         assert_eq!(server.get(path, "").await.0, 401, "{path}");
         assert_eq!(server.get(&format!("{path}?token=s3cret"), "").await.0, 401, "{path}");

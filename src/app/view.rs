@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use super::{Arc, Board, Config, Daemon, Handle, PoisonError, RwLock};
-use crate::api::{TargetView, Wait};
+use crate::actions::{ActionBoard, ActionStatus};
+use crate::api::{RuleView, TargetView, Wait};
 use crate::config::Named;
 use crate::rules::{Alert, RuleConfig};
 
@@ -12,12 +13,18 @@ use crate::rules::{Alert, RuleConfig};
 pub(super) struct View {
     config: RwLock<Arc<Config>>,
     board: Board,
+    actions: ActionBoard,
     pipeline: Handle,
 }
 
 impl View {
-    pub(super) fn new(config: Arc<Config>, board: Board, pipeline: Handle) -> Self {
-        Self { config: RwLock::new(config), board, pipeline }
+    pub(super) fn new(
+        config: Arc<Config>,
+        board: Board,
+        actions: ActionBoard,
+        pipeline: Handle,
+    ) -> Self {
+        Self { config: RwLock::new(config), board, actions, pipeline }
     }
 
     /// The configuration that runs.
@@ -46,8 +53,17 @@ impl Daemon for View {
         self.pipeline.alerts().await
     }
 
-    fn rules(&self) -> Vec<Arc<Named<RuleConfig>>> {
-        self.config().rules.clone()
+    fn rules(&self) -> Vec<RuleView> {
+        let config = self.config();
+        let view = |rule: &Arc<Named<RuleConfig>>| RuleView {
+            rule: rule.clone(),
+            file: config.rule_files.get(&rule.name).cloned().unwrap_or_default(),
+        };
+        config.rules.iter().map(view).collect()
+    }
+
+    fn actions(&self) -> Vec<ActionStatus> {
+        self.actions.status()
     }
 
     async fn waits_for(&self) -> Vec<Wait> {

@@ -36,7 +36,11 @@ impl Draft<'_> {
             return Err(self.diagnostics);
         }
         let state_dir = self.state_dir.or_else(|| (self.env)("STATE_DIRECTORY").map(PathBuf::from));
+        let file = |place: &Place| self.diagnostics.path(place.file).to_string_lossy().into();
+        let rule_files =
+            self.rules.iter().map(|(name, (place, _))| (name.as_str().into(), file(place)));
         let config = Config {
+            rule_files: rule_files.collect(),
             site: self.site,
             state_dir: state_dir.unwrap_or_else(|| PathBuf::from("watchpost-data")),
             api: self.api.unwrap_or_default(),

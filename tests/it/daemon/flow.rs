@@ -60,6 +60,16 @@ async fn a_message_over_the_threshold_is_told_by_webhook_api_stream_and_command_
     events.until_heard("\"inactive\"").await;
     let printed = daemon.command(&["alerts", "--url", &url]);
     assert_eq!(stdout(&printed), "no alerts\n");
+    daemon
+        .until("both are counted as delivered", async || {
+            let told = daemon.get("/api/watchpost/actions").await;
+            let actions: serde_json::Value = serde_json::from_str(&told).unwrap();
+            let ops = &actions[0];
+            (&ops["name"], &ops["kind"]) == (&json!("ops"), &json!("webhook"))
+                && (&ops["delivered"], &ops["waiting"]) == (&json!(2), &json!(0))
+                && (&ops["last"]["ok"], &ops["last_error"]) == (&json!(true), &json!(null))
+        })
+        .await;
     daemon.stop().await;
 }
 

@@ -135,7 +135,15 @@ async fn no_secret_is_logged_served_or_printed() {
         .await;
     assert!(!daemon.get("/metrics").await.contains("watchpost_"), "it wants the token");
     let mut seen = String::new();
-    for path in ["/metrics", "/api/v1/targets", "/api/v1/alerts", "/api/v1/rules", "/readyz", "/"] {
+    for path in [
+        "/metrics",
+        "/api/v1/targets",
+        "/api/v1/alerts",
+        "/api/v1/rules",
+        "/api/watchpost/actions",
+        "/readyz",
+        "/",
+    ] {
         seen += &ask(path).await;
     }
     assert!(seen.contains("watchpost_polls_total"), "{seen}");
