@@ -219,7 +219,7 @@ async fn rules_are_grouped_by_file_and_found_by_what_is_asked() {
         "?rule_name[]=a",
         "?file=rules/two.toml&rule_name=a",
     ] {
-        assert_eq!(found(query).await, [two.clone()], "{query}");
+        assert_eq!(found(query).await, std::slice::from_ref(&two), "{query}");
     }
     for query in [
         "?type=record",
@@ -230,9 +230,9 @@ async fn rules_are_grouped_by_file_and_found_by_what_is_asked() {
     ] {
         assert_eq!(found(query).await, [""; 0], "{query}");
     }
-    let either = "?match[]={severity=\"info\"}&match[]={severity!=\"info\"}";
+    let either = "?match[]={severity=\"info\"}&match[]={severity=\"critical\"}";
     assert_eq!(found(either).await.len(), 2, "one of the selectors is enough");
-    assert_eq!(found("?group_limit=1").await, [config.clone()]);
+    assert_eq!(found("?group_limit=1").await, std::slice::from_ref(&config));
     let next = server.data("/api/v1/rules?group_limit=1").await["groupNextToken"].clone();
     let next = next.as_str().unwrap();
     assert_eq!(found(&format!("?group_limit=1&group_next_token={next}")).await, [two]);
