@@ -1,4 +1,5 @@
-//! The processor time a sample costs from the pipeline to the database, for our sink and for the
+//! The processor time a sample costs from the pipeline through the journal to the database, for our
+//! sink, and for the
 //! `influxdb2` crate's writer, against VictoriaMetrics where it is installed.
 //!
 //! `cargo bench --bench influxdb_writer`; the bound is 0.3 µs a point. Without VictoriaMetrics the
@@ -17,8 +18,9 @@ use influxdb2::Client;
 use influxdb2::models::DataPoint;
 use tokio::time::Instant;
 use watchpost::config::Loader;
+use watchpost::journal::{self, Journal, Limits};
 use watchpost::metrics::Metrics;
-use watchpost::sample::{Batch, Catalogue, Sample, Timestamp};
+use watchpost::sample::{Batch, Catalogue, Clock, Sample, Timestamp};
 use watchpost::sinks::{SinkEnv, Sinks};
 
 /// Points of one measurement; enough that a tick of the processor clock is nothing.
@@ -138,7 +140,7 @@ fn batches(catalogue: &Catalogue, points: usize) -> Vec<Arc<Vec<Batch>>> {
 async fn ours(address: &str, more: &str) -> (Duration, Duration) {
     let toml = format!(
         "[influxdb.main]\nurl = \"http://{address}\"\norg = \"o\"\nbucket = \"b\"\n\
-         batch_points = {REQUEST}\nmax_buffer = \"1GiB\"\n{more}"
+         batch_points = {REQUEST}\n{more}"
     );
     let loader = Loader { env: &|_| None };
     let config = loader.load_text("bench.toml".as_ref(), &toml).expect("a good configuration");
@@ -146,7 +148,19 @@ async fn ours(address: &str, more: &str) -> (Duration, Duration) {
     let batches = batches(&catalogue, POINTS);
     let state = tempfile::tempdir().expect("a temporary folder");
     let metrics = Arc::new(Metrics::default());
-    let env = SinkEnv { catalogue, metrics: metrics.clone(), state_dir: state.path().to_owned() };
+    let env = journal::Env {
+        folder: Some(state.path().join("journal")),
+        catalogue: catalogue.clone(),
+        clock: Arc::new(Clock::system()),
+        metrics: metrics.clone(),
+    };
+    let journal = Journal::open(env, Limits::default());
+    let env = SinkEnv {
+        catalogue,
+        metrics: metrics.clone(),
+        state_dir: state.path().to_owned(),
+        journal: journal.clone(),
+    };
     let written = metrics.counter(
         "watchpost_sink_written_points_total",
         "Samples written.",
@@ -155,7 +169,11 @@ async fn ours(address: &str, more: &str) -> (Duration, Duration) {
     let sinks = Sinks::start(&config.sinks, env);
     let (cpu, started) = (processor_time(), Instant::now());
     for batch in &batches {
-        sinks.offer(batch);
+        // As the pipeline does.
+        if !journal.has_room() {
+            journal.room().await;
+        }
+        journal.append(batch);
     }
     sinks.close(Duration::from_secs(120)).await;
     assert_eq!(written.get(), POINTS as u64, "all points arrive");

@@ -235,14 +235,12 @@ fn keepers(
     metrics: &Arc<Metrics>,
 ) -> (Journal, Sinks) {
     let (catalogue, clock, metrics) = (catalogue.clone(), clock.clone(), metrics.clone());
-    let sink_env = SinkEnv {
-        catalogue: catalogue.clone(),
-        metrics: metrics.clone(),
-        state_dir: config.state_dir.clone(),
-    };
-    let env = journal::Env { folder, catalogue, clock, metrics };
+    let (series, counts) = (catalogue.clone(), metrics.clone());
+    let env = journal::Env { folder, catalogue: series, clock, metrics: counts };
     let journal = Journal::open(env, config.store.journal_limits());
-    (journal, Sinks::start(&config.sinks, sink_env))
+    let state_dir = config.state_dir.clone();
+    let env = SinkEnv { catalogue, metrics, state_dir, journal: journal.clone() };
+    (journal, Sinks::start(&config.sinks, env))
 }
 
 /// Makes the state directory this process' own, as long as the lock is kept. `None` where it

@@ -96,6 +96,13 @@ impl Journal {
         journal
     }
 
+    /// One in memory only.
+    #[must_use]
+    pub fn in_memory(catalogue: Arc<Catalogue>, metrics: Arc<Metrics>) -> Self {
+        let clock = Arc::new(Clock::system());
+        Self::open(Env { folder: None, catalogue, clock, metrics }, Limits::default())
+    }
+
     /// Appends batches that came together. Never waits; they are written within the moment. Returns
     /// the sequence number after their last sample.
     pub fn append(&self, batches: &Arc<Vec<Batch>>) -> u64 {
@@ -243,7 +250,22 @@ impl Journal {
         }
     }
 
-    /// Forgets where readers were that are none of these: nothing is kept for them any more.
+    /// Samples a reader has yet to deal with.
+    #[must_use]
+    pub fn lag(&self, name: &str) -> u64 {
+        let (inner, key) = (self.shared.lock(), cursor::key(name));
+        let reader = inner.readers.iter().find(|reader| reader.key == key);
+        reader.map_or(0, |reader| reader.committed.lag(inner.next))
+    }
+
+    /// Whether there is a folder, so that what is written survives this process.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        self.shared.lock().disk != Disk::Absent
+    }
+
+    /// Of the readers whose name `is_one` of a sort, forgets where those were that are none of
+    /// these and do not run: nothing is kept for them any more.
     pub fn retain_readers(&self, is_one: impl Fn(&str) -> bool, names: &[&str]) {
         let keys: Vec<_> = names.iter().map(|name| cursor::key(name)).collect();
         let mut inner = self.shared.lock();

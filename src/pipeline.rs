@@ -241,9 +241,7 @@ impl Pipeline {
                 self.engine.apply(batch, transitions);
                 counts.samples.add(batch.samples.len() as u64);
             }
-            let batches = Arc::new(batches);
-            self.journal.append(&batches);
-            self.sinks.offer(&batches);
+            self.journal.append(&Arc::new(batches));
         }
         counts.evaluations.add(self.engine.evaluations() - evaluations);
         counts.late.add(self.engine.late() - late);

@@ -1,11 +1,11 @@
-//! Where samples go: the trait every sink implements, the closed list, and the queue before each.
+//! Where samples go: the trait every sink implements, the closed list, and a task for each.
 //!
-//! A sink never blocks a rule: what it cannot take in time waits in a queue bounded in bytes, and
-//! at the bound the oldest batches are dropped and counted. A failed write is tried again until
-//! it works; only what a server will never take is given up, by the sink itself.
+//! A sink never blocks a rule: it reads the [journal] from a cursor of its own, and an outage is a
+//! cursor that stands still. A failed write is tried again until it works; only what a server will
+//! never take is given up, by the sink itself. A point may be written twice, never not at all, unless
+//! the journal has let go of it.
 
 pub mod influxdb;
-mod queue;
 mod worker;
 
 use std::collections::HashMap;
@@ -18,9 +18,9 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::config::Named;
 use crate::config::read::{Context, Node};
+use crate::journal::{CatchUp, Journal, Limits};
 use crate::metrics::Metrics;
 use crate::sample::{Batch, Catalogue};
-use queue::Queue;
 
 /// Writes samples somewhere. It is filled, and then told to write until that has worked.
 pub trait Sink: Send + 'static {
@@ -97,7 +97,7 @@ impl SinkConfig {
         }
     }
 
-    /// When its samples are written, and how many wait.
+    /// When its samples are written, and in which order.
     fn pace(&self) -> Pace {
         match self {
             Self::Influxdb(config) => config.pace(),
@@ -112,8 +112,10 @@ struct Pace {
     points: usize,
     /// or what has come by the time the first of them is this old.
     age: Duration,
-    /// The most memory samples may take while they wait.
-    queue_bytes: usize,
+    /// What is written first when it is behind.
+    catch_up: CatchUp,
+    /// The most memory samples may take while there is no disk to keep them.
+    memory_bytes: usize,
 }
 
 /// What sinks need from the daemon.
@@ -125,9 +127,11 @@ pub struct SinkEnv {
     pub metrics: Arc<Metrics>,
     /// Where a sink may keep files, such as its quarantine.
     pub state_dir: std::path::PathBuf,
+    /// What it reads.
+    pub journal: Journal,
 }
 
-/// All sinks, each with its queue and its task.
+/// All sinks, each with its task.
 #[derive(Debug)]
 pub struct Sinks {
     env: SinkEnv,
@@ -138,7 +142,6 @@ pub struct Sinks {
 #[derive(Debug)]
 struct Running {
     config: SinkConfig,
-    queue: Arc<Queue>,
     task: AbortHandle,
 }
 
@@ -148,35 +151,45 @@ impl Sinks {
     pub fn start(sinks: &[Named<SinkConfig>], env: SinkEnv) -> Self {
         let mut all = Self { env, running: HashMap::new(), tasks: JoinSet::new() };
         for sink in sinks {
-            all.run(sink, None);
+            all.run(sink);
         }
+        all.set_bounds(sinks);
         all
     }
 
-    fn run(&mut self, sink: &Named<SinkConfig>, queue: Option<Arc<Queue>>) {
-        let name = &sink.name;
-        let pace = sink.value.pace();
-        let queue = queue.unwrap_or_else(|| Arc::new(Queue::new(name, &self.env.metrics)));
-        queue.set_bound(pace.queue_bytes);
-        let worker = worker::Worker::new(name, pace, queue.clone(), &self.env.metrics);
-        let task = match &sink.value {
+    fn run(&mut self, sink: &Named<SinkConfig>) {
+        let (env, name) = (self.env.clone(), sink.name.clone());
+        let worker = worker::Worker::new(&name, sink.value.pace(), &env);
+        let task = match sink.value.clone() {
             SinkConfig::Influxdb(config) => {
-                let (config, env, name) = (config.clone(), self.env.clone(), name.clone());
                 self.tasks.spawn(worker.run(move || influxdb::Writer::new(&config, &name, &env)))
             }
         };
-        let running = Running { config: sink.value.clone(), queue, task };
-        self.running.insert(name.clone(), running);
+        self.running.insert(sink.name.clone(), Running { config: sink.value.clone(), task });
+    }
+
+    /// Tells the journal whom it keeps samples for, and how many in memory where it has no disk.
+    fn set_bounds(&self, sinks: &[Named<SinkConfig>]) {
+        let journal = &self.env.journal;
+        let names: Vec<_> = sinks.iter().map(|sink| &*sink.name).collect();
+        let is_sink = |name: &str| {
+            let kind = name.split_once('.').map_or(name, |(kind, _)| kind);
+            SinkConfig::NAMES.contains(&kind)
+        };
+        journal.retain_readers(is_sink, &names);
+        let memory = sinks.iter().map(|sink| sink.value.pace().memory_bytes).max();
+        journal.set_memory_max(memory.unwrap_or(Limits::MEMORY_BYTES));
     }
 
     /// Starts, stops and keeps sinks so that these run. Unchanged ones keep their connection;
-    /// changed ones take over the queue, so that a corrected token loses nothing. One that is no
-    /// longer there writes out what it has, on its own time, until all is closed.
+    /// changed ones go on where they were, so that a corrected token loses nothing. One that is no
+    /// longer there writes what there is by now, on its own time, until all is closed.
     pub async fn update(&mut self, sinks: &[Named<SinkConfig>]) {
-        self.running.retain(|name, running| {
+        let journal = &self.env.journal;
+        self.running.retain(|name, _| {
             let stays = sinks.iter().any(|sink| sink.name == *name);
             if !stays {
-                running.queue.close();
+                journal.end_reader(name);
             }
             stays
         });
@@ -185,34 +198,32 @@ impl Sinks {
                 Some(same) if same.config == sink.value => {
                     self.running.insert(sink.name.clone(), same);
                 }
-                Some(changed) => {
-                    changed.task.abort();
-                    self.run(sink, Some(changed.queue));
+                changed => {
+                    if let Some(changed) = changed {
+                        changed.task.abort();
+                    }
+                    self.run(sink);
                 }
-                None => self.run(sink, None),
             }
         }
+        self.set_bounds(sinks);
         // Tasks that ended since are taken note of here; there is nothing to learn from them.
         while self.tasks.try_join_next().is_some() {}
     }
 
-    /// Hands batches to every sink. Never waits.
-    pub fn offer(&self, batches: &Arc<Vec<Batch>>) {
-        for sink in self.running.values() {
-            sink.queue.push(batches);
-        }
-    }
-
-    /// Writes out what is queued, for at most `grace`, and stops.
+    /// Writes what there is, for at most `grace`, and stops. The journal keeps the rest.
     pub async fn close(mut self, grace: Duration) {
-        for sink in self.running.values() {
-            sink.queue.close();
+        let journal = self.env.journal.clone();
+        for name in self.running.keys() {
+            journal.end_reader(name);
         }
         let all_ended = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(grace, all_ended).await.is_err() {
-            for (name, sink) in &self.running {
-                let points = sink.queue.points();
-                if points > 0 {
+            for name in self.running.keys() {
+                let points = journal.lag(name);
+                if points > 0 && journal.is_durable() {
+                    tracing::info!(sink = %name, points, "stopped; the journal keeps the rest");
+                } else if points > 0 {
                     tracing::warn!(sink = %name, points, "stopped before all samples were written");
                 }
             }

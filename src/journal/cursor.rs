@@ -43,6 +43,12 @@ impl Progress {
         self.gaps.first().map_or(self.head, |(from, _)| *from)
     }
 
+    /// Samples still to be read before `end`.
+    pub(super) fn lag(&self, end: u64) -> u64 {
+        let gaps: u64 = self.gaps.iter().map(|(from, to)| to - from).sum();
+        end.saturating_sub(self.head) + gaps
+    }
+
     /// Leaves what is before `to` for later.
     pub(super) fn leave_gap(&mut self, to: u64) {
         if self.gaps.len() == GAPS_MAX {

@@ -54,3 +54,10 @@ impl Limits {
     /// What is read and deleted at once, and what one damaged definition can spoil.
     pub const SEGMENT_BYTES: u64 = 16 << 20;
 }
+
+/// What holds where nothing else is said.
+impl Default for Limits {
+    fn default() -> Self {
+        crate::config::Store::default().journal_limits()
+    }
+}

@@ -56,6 +56,8 @@ pub struct Reader {
     token: u64,
     catch_up: CatchUp,
     at: Progress,
+    /// Where it was before the last group was taken.
+    before: Progress,
     /// Read from disk and not yet taken, each with where to go on after it: behind what is
     /// missing there.
     ready: VecDeque<(Group, u64)>,
@@ -91,7 +93,7 @@ impl Reader {
         );
         let lag = metrics.gauge(
             "watchpost_journal_lag_samples",
-            "Samples this reader has yet to read.",
+            "Samples this reader has yet to deal with.",
             &labels,
         );
         let disk = shared.folder.is_some().then(|| DiskReader::new(shared.catalogue.clone()));
@@ -100,6 +102,7 @@ impl Reader {
             name: name.into(),
             token,
             catch_up: CatchUp::Oldest,
+            before: at.clone(),
             at,
             ready: VecDeque::new(),
             is_ready_of_gap: false,
@@ -121,13 +124,13 @@ impl Reader {
     pub fn waiting(&self) -> Waiting {
         let inner = self.shared.lock();
         let end = self.end(&inner);
-        let gaps: u64 = self.at.gaps.iter().map(|(from, to)| to - from).sum();
-        let samples = end.saturating_sub(self.at.head) + gaps;
-        self.lag.set(samples as f64);
+        let samples = self.at.lag(end);
         let first = (end > self.at.head).then(|| inner.entry_at(self.at.head)).flatten();
-        let is_behind = gaps > 0 || (end > self.at.head && first.is_none());
-        let live = inner.readers.iter().find(|reader| reader.token == self.token);
-        let is_ended = live.and_then(|reader| reader.live.as_ref()).is_none_or(|l| l.end.is_some());
+        let is_behind = !self.at.gaps.is_empty() || (end > self.at.head && first.is_none());
+        let registered = inner.readers.iter().find(|reader| reader.token == self.token);
+        self.lag.set(registered.map_or(0, |reader| reader.committed.lag(end)) as f64);
+        let live = registered.and_then(|reader| reader.live.as_ref());
+        let is_ended = live.is_none_or(|live| live.end.is_some());
         Waiting { samples, since: first.map(|entry| entry.since), is_behind, is_ended }
     }
 
@@ -203,6 +206,12 @@ impl Reader {
         self.set_committed(at);
     }
 
+    /// As [`Reader::commit`], but for the group taken last, which is not dealt with wholly.
+    pub fn commit_but_last(&mut self) {
+        let before = self.before.clone();
+        self.set_committed(before);
+    }
+
     /// As [`Reader::commit`], but only up to a sample, for who has taken more than it has dealt
     /// with. Without [gaps](CatchUp::Newest) only.
     pub fn commit_up_to(&mut self, sequence: u64) {
@@ -211,13 +220,16 @@ impl Reader {
 
     fn set_committed(&mut self, at: Progress) {
         let mut inner = self.shared.lock();
-        let has_disk = inner.disk != Disk::Absent;
+        let (has_disk, next) = (inner.disk != Disk::Absent, inner.next);
         let Some(registered) = inner.reader(self.token) else { return };
         if registered.committed != at {
             registered.committed = at;
             registered.is_unsaved = true;
+            self.lag.set(registered.committed.lag(next) as f64);
             if has_disk {
                 self.shared.wake_writer(&mut inner);
+            } else {
+                self.shared.trim(&mut inner);
             }
         }
     }
@@ -241,6 +253,7 @@ impl Reader {
         let memory = inner.in_memory_from().min(end);
         if self.at.head < end && self.at.head >= memory {
             let Some(entry) = inner.entry_at(self.at.head).cloned() else { return Plan::Nothing };
+            self.before.clone_from(&self.at);
             self.at.head = entry.end;
             self.moved(&mut inner);
             return Plan::Take(Group {
@@ -255,6 +268,7 @@ impl Reader {
             self.is_ready_of_gap = false;
         }
         if let Some((group, next)) = self.ready.pop_front() {
+            self.before.clone_from(&self.at);
             self.pass(next, &mut inner);
             return Plan::Take(group);
         }

@@ -210,8 +210,14 @@ impl Inner {
 
     /// Frees what is not needed any more; returns how many samples were never written.
     fn trim(&mut self) -> u64 {
-        let live = self.readers.iter().filter_map(|reader| reader.live.as_ref());
-        let slowest = live.map(|live| live.head).min().unwrap_or(u64::MAX);
+        // What is on disk can be read again by a reader that begins anew; what is not cannot.
+        let is_absent = self.disk == Disk::Absent;
+        let needs = |reader: &Registered| match &reader.live {
+            Some(_) if is_absent => reader.committed.oldest(),
+            Some(live) => live.head,
+            None => u64::MAX,
+        };
+        let slowest = self.readers.iter().map(needs).min().unwrap_or(u64::MAX);
         let mut lost = 0;
         while let Some(front) = self.entries.front() {
             let is_written = front.end <= self.written;

@@ -198,6 +198,9 @@ async fn without_a_folder_memory_keeps_what_readers_need_within_the_bound() {
     let mut reader = fixture.journal.reader("sink", Start::Now);
     fixture.append(100..200, 10);
     assert_eq!(values(&mut reader).await, range(100..200));
+    drop(std::mem::replace(&mut reader, fixture.journal.reader("sink", Start::Now)));
+    assert_eq!(values(&mut reader).await, range(100..200));
+    reader.commit();
     assert_eq!(fixture.journal.shared.lock().bytes, 0);
     fixture.append(200..200_000, 10);
     assert!(fixture.journal.shared.lock().bytes <= 1 << 20);

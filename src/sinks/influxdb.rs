@@ -22,6 +22,7 @@ use super::{Outcome, Pace, Rejected, Sink, SinkEnv};
 use crate::config::read::{Context, FromTable, Node, Table, table_schema};
 use crate::config::{ByteSize, Secret};
 use crate::http_client::{HttpClient, Options};
+use crate::journal::CatchUp;
 use crate::sample::Batch;
 use crate::tls::Tls;
 use api::Endpoint;
@@ -66,7 +67,11 @@ crate::config! {
         pub flush_interval: Duration = Duration::from_secs(1),
         /// The most until a request is answered.
         pub timeout: Duration = Duration::from_secs(10),
-        /// The most memory samples may take while the database is away; then the oldest go.
+        /// What to write first after an outage: all in order (`oldest`), or what is new and then the
+        /// rest (`newest`).
+        pub catch_up: CatchUp = CatchUp::Oldest,
+        /// The most memory samples may take while neither the database nor the journal takes them;
+        /// then the oldest go.
         pub max_buffer: ByteSize = ByteSize(64 << 20),
     }
     check(settings, table) { settings.check(table); }
@@ -98,7 +103,8 @@ impl Config {
         Pace {
             points: self.settings.batch_points as usize,
             age: self.settings.flush_interval,
-            queue_bytes: usize::try_from(self.settings.max_buffer.0).unwrap_or(usize::MAX),
+            catch_up: self.settings.catch_up,
+            memory_bytes: usize::try_from(self.settings.max_buffer.0).unwrap_or(usize::MAX),
         }
     }
 }

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::worker::Worker;
 use super::*;
+use crate::journal::{CatchUp, Journal};
 use crate::sample::{Sample, Timestamp};
 
 /// Keeps what it is told to write, or fails as the script says.
@@ -44,7 +45,7 @@ impl Sink for Scripted {
 }
 
 struct Fixture {
-    queue: Arc<Queue>,
+    env: SinkEnv,
     script: Arc<Script>,
     metrics: Arc<Metrics>,
     started: Instant,
@@ -60,22 +61,29 @@ fn batches(values: std::ops::Range<u32>) -> Arc<Vec<Batch>> {
 impl Fixture {
     fn start(answers: Vec<Rejected>) -> Self {
         let metrics = Arc::new(Metrics::default());
-        let queue = Arc::new(Queue::new(&"influxdb.main".into(), &metrics));
-        queue.set_bound(1 << 20);
+        let catalogue = Arc::new(Catalogue::default());
+        let journal = Journal::in_memory(catalogue.clone(), metrics.clone());
+        let state_dir = std::path::PathBuf::new();
+        let env = SinkEnv { catalogue, metrics: metrics.clone(), state_dir, journal };
         let script = Arc::new(Script::default());
         *script.answers.lock().unwrap() = answers;
         let mut fixture =
-            Self { queue, script, metrics, started: Instant::now(), tasks: JoinSet::new() };
+            Self { env, script, metrics, started: Instant::now(), tasks: JoinSet::new() };
         fixture.spawn();
         fixture
     }
 
     fn spawn(&mut self) {
-        let pace = Pace { points: 5, age: Duration::from_secs(1), queue_bytes: 0 };
-        let worker = Worker::new(&"influxdb.main".into(), pace, self.queue.clone(), &self.metrics);
+        let age = Duration::from_secs(1);
+        let pace = Pace { points: 5, age, catch_up: CatchUp::Oldest, memory_bytes: 0 };
+        let worker = Worker::new(&"influxdb.main".into(), pace, &self.env);
         let shared = self.script.clone();
         let make = move || Scripted { shared: shared.clone(), filled: Vec::new() };
         self.tasks.spawn(worker.run(make));
+    }
+
+    fn append(&self, values: std::ops::Range<u32>) {
+        self.env.journal.append(&batches(values));
     }
 
     fn written(&self) -> Vec<(u64, usize)> {
@@ -89,9 +97,9 @@ impl Fixture {
     }
 
     async fn end(&mut self) {
-        self.queue.close();
+        self.env.journal.end_reader("influxdb.main");
         while let Some(ended) = self.tasks.join_next().await {
-            ended.unwrap();
+            assert!(ended.as_ref().is_ok_and(|()| true) || ended.unwrap_err().is_cancelled());
         }
     }
 
@@ -108,24 +116,25 @@ impl Fixture {
 #[tokio::test(start_paused = true)]
 async fn samples_are_written_by_number_or_by_age() {
     let mut fixture = Fixture::start(Vec::new());
-    fixture.queue.push(&batches(0..2));
+    fixture.append(0..2);
     tokio::time::sleep(Duration::from_millis(600)).await;
-    fixture.queue.push(&batches(2..4));
+    fixture.append(2..4);
     tokio::time::sleep(Duration::from_millis(600)).await;
     assert_eq!(fixture.written(), [(1_000, 4)]);
-    fixture.queue.push(&batches(4..10));
+    fixture.append(4..10);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(fixture.written(), [(1_000, 4), (1_200, 6)]);
     assert_eq!(fixture.values(), (0..10).map(f64::from).collect::<Vec<_>>());
     assert!(fixture.has("watchpost_sink_written_points_total{} 10\n"));
-    assert!(fixture.has("watchpost_sink_queue_bytes{} 0\n"));
+    let lag = "watchpost_journal_lag_samples{reader=\"influxdb.main\"} 0\n";
+    assert!(fixture.has(lag));
     fixture.end().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_large_batch_is_written_in_pieces_and_in_order() {
     let mut fixture = Fixture::start(Vec::new());
-    fixture.queue.push(&batches(0..33));
+    fixture.append(0..33);
     fixture.end().await;
     assert_eq!(fixture.values(), (0..33).map(f64::from).collect::<Vec<_>>());
     assert_eq!(fixture.written().iter().map(|w| w.1).collect::<Vec<_>>(), [10, 10, 10, 3]);
@@ -140,7 +149,7 @@ async fn an_outage_delays_and_loses_nothing() {
         Rejected::temporary("down"),
     ]);
     for n in 0..100 {
-        fixture.queue.push(&batches(n..n + 1));
+        fixture.append(n..n + 1);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     tokio::time::sleep(Duration::from_secs(200)).await;
@@ -155,47 +164,29 @@ async fn an_outage_delays_and_loses_nothing() {
 #[tokio::test(start_paused = true)]
 async fn at_the_bound_the_oldest_go_but_not_those_being_written() {
     let mut fixture = Fixture::start(vec![Rejected::temporary("down")]);
-    let one = batches(0..5);
-    fixture.queue.push(&one);
+    fixture.append(0..5);
     fixture.script.tried.notified().await;
-    let entry = fixture.queue.bytes();
-    fixture.queue.set_bound(entry * 3);
-    for n in 1..10 {
-        fixture.queue.push(&batches(n * 5..n * 5 + 5));
-        assert!(fixture.queue.bytes() <= entry * 3);
+    fixture.env.journal.set_memory_max(1_000);
+    let labels = [("reader", "influxdb.main")];
+    let lost = fixture.metrics.counter("watchpost_journal_lost_samples_total", "", &labels);
+    for n in 1..100 {
+        fixture.append(n * 5..n * 5 + 5);
     }
     fixture.end().await;
-    let kept = (0..5).chain(40..50).map(f64::from).collect::<Vec<_>>();
-    assert_eq!(fixture.values(), kept);
-    assert!(fixture.has("watchpost_sink_dropped_points_total{} 35\n"));
-    assert!(fixture.has(&format!("watchpost_sink_dropped_bytes_total{{}} {}\n", entry * 7)));
+    let values = fixture.values();
+    assert!((10..40).contains(&values.len()), "{}", values.len());
+    assert_eq!(values[..5], [0.0, 1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(values.last(), Some(&499.0));
+    assert_eq!(lost.get(), 500 - values.len() as u64);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_task_that_is_replaced_in_the_middle_of_a_write_loses_nothing() {
     let mut fixture = Fixture::start(vec![Rejected::temporary("down")]);
-    fixture.queue.push(&batches(0..25));
+    fixture.append(0..25);
     fixture.script.tried.notified().await;
     fixture.tasks.abort_all();
     fixture.spawn();
-    fixture.queue.close();
-    while fixture.tasks.join_next().await.is_some() {}
+    fixture.end().await;
     assert_eq!(fixture.values(), (0..25).map(f64::from).collect::<Vec<_>>());
-}
-
-#[test]
-fn a_task_of_the_past_has_no_say() {
-    let queue = Queue::new(&"main".into(), &Metrics::default());
-    queue.set_bound(1 << 20);
-    queue.push(&batches(0..5));
-    queue.push(&batches(5..10));
-    let (old, _) = queue.begin();
-    assert!(queue.take(old).is_some());
-    let (new, _) = queue.begin();
-    assert!(queue.take(old).is_none());
-    queue.commit(old, 1, super::queue::Cursor::default());
-    assert_eq!(queue.points(), 10);
-    assert!(queue.take(new).is_some());
-    queue.commit(new, 1, super::queue::Cursor { batch: 0, sample: 2 });
-    assert_eq!(queue.points(), 3);
 }

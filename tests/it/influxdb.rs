@@ -11,6 +11,7 @@ use hyper::Method;
 use serde_json::Value as Json;
 use url::Url;
 use watchpost::http_client::{HttpClient, Options, Request};
+use watchpost::journal::Journal;
 use watchpost::metrics::Metrics;
 use watchpost::sample::{Batch, Catalogue, Sample, Timestamp};
 use watchpost::sinks::{SinkEnv, Sinks};
@@ -79,6 +80,7 @@ async fn ask_until(
 
 struct Fixture {
     sinks: Sinks,
+    journal: Journal,
     catalogue: Arc<Catalogue>,
     metrics: Arc<Metrics>,
     state: tempfile::TempDir,
@@ -89,12 +91,14 @@ impl Fixture {
         let config = config(&format!("[influxdb.main]\nflush_interval = \"50ms\"\n{table}\n"));
         let (catalogue, metrics) = (Arc::new(Catalogue::default()), Arc::new(Metrics::default()));
         let state = tempfile::tempdir().unwrap();
+        let journal = Journal::in_memory(catalogue.clone(), metrics.clone());
         let env = SinkEnv {
             catalogue: catalogue.clone(),
             metrics: metrics.clone(),
             state_dir: state.path().to_owned(),
+            journal: journal.clone(),
         };
-        Self { sinks: Sinks::start(&config.sinks, env), catalogue, metrics, state }
+        Self { sinks: Sinks::start(&config.sinks, env), journal, catalogue, metrics, state }
     }
 
     /// One value of `m,n=tag f=value`, at a nanosecond after the start.
@@ -102,14 +106,19 @@ impl Fixture {
         let series = self.catalogue.intern("m", "f", &[("n", tag)]);
         let time = Timestamp::from_nanos(START + nanos);
         let batch = Batch { target: "t".into(), time, samples: vec![Sample { series, value }] };
-        self.sinks.offer(&Arc::new(vec![batch]));
+        self.journal.append(&Arc::new(vec![batch]));
     }
 
     fn counted(&self, name: &str) -> f64 {
         let page = self.metrics.render();
-        let line = page.lines().find_map(|line| {
-            line.strip_prefix(&format!("watchpost_sink_{name}{{sink=\"influxdb.main\"}} "))
-        });
+        let names = [
+            format!("watchpost_sink_{name}{{sink=\"influxdb.main\"}} "),
+            format!("watchpost_journal_{name}{{reader=\"influxdb.main\"}} "),
+            format!("watchpost_journal_{name} "),
+        ];
+        let line = page
+            .lines()
+            .find_map(|line| names.iter().find_map(|name| line.strip_prefix(name.as_str())));
         line.unwrap_or_else(|| panic!("no {name} in {page}")).parse().unwrap()
     }
 
@@ -155,7 +164,7 @@ async fn influxdb_1_absent_at_start_then_without_database_then_down_gets_everyth
     influxql(port, count, |answer| answer.contains(",2000,125875]")).await;
     let tags = influxql(port, "SHOW TAG VALUES WITH KEY = n", |a| a.contains("later")).await;
     assert!(tags.contains(r#"["n","a b,c=d_"]"#) && tags.contains(r#"["n","naïve/"]"#), "{tags}");
-    assert_eq!(fixture.counted("dropped_points_total"), 0.0);
+    assert_eq!(fixture.counted("lost_samples_total"), 0.0);
     fixture.sinks.close(LIMIT).await;
 }
 
@@ -180,7 +189,7 @@ async fn influxdb_1_refuses_a_line_which_is_quarantined_with_its_words() {
         samples.push(Sample { series, value: 0.5 });
     }
     let time = Timestamp::from_nanos(START + 1);
-    fixture.sinks.offer(&Arc::new(vec![Batch { target: "t".into(), time, samples }]));
+    fixture.journal.append(&Arc::new(vec![Batch { target: "t".into(), time, samples }]));
     fixture.until("rejected_lines_total", 1.0).await;
     influxql(port, "SELECT count(f) FROM m", |answer| answer.contains(",49]")).await;
     let kept = fixture.state.path().join("quarantine/influxdb.main.lp");
@@ -251,8 +260,8 @@ async fn the_bound_is_kept_while_nobody_listens_and_closing_does_not_hang() {
     ));
     for n in 0..1_000 {
         fixture.offer("x", n, 1.0);
-        assert!(fixture.counted("queue_bytes") <= 20.0 * 1_024.0);
+        assert!(fixture.counted("memory_bytes") <= 20.0 * 1_024.0);
     }
-    fixture.until("dropped_points_total", 500.0).await;
+    fixture.until("lost_samples_total", 500.0).await;
     tokio::time::timeout(LIMIT, fixture.sinks.close(Duration::from_millis(50))).await.unwrap();
 }

@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::config::Loader;
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::sample::{Catalogue, Sample, Timestamp};
 use crate::sinks::SinkConfig;
@@ -126,9 +127,11 @@ impl Fixture {
         let config = load(&table).unwrap();
         let state = tempfile::tempdir().unwrap();
         let catalogue = Arc::new(Catalogue::default());
+        let metrics = Arc::new(Metrics::default());
         let env = SinkEnv {
+            journal: Journal::in_memory(catalogue.clone(), metrics.clone()),
             catalogue: catalogue.clone(),
-            metrics: Arc::new(Metrics::default()),
+            metrics,
             state_dir: state.path().to_owned(),
         };
         Self { writer: Writer::new(&config, "influxdb.main", &env), catalogue, state }
@@ -266,6 +269,7 @@ fn no_secret_is_printed() {
         catalogue: Arc::default(),
         metrics: Arc::default(),
         state_dir: "/nonexistent".into(),
+        journal: Journal::in_memory(Arc::default(), Arc::default()),
     };
     let writer = Writer::new(&config, "main", &env);
     assert!(!format!("{config:?}{writer:?}").contains("hush"));

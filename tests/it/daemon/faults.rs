@@ -55,7 +55,7 @@ async fn a_database_that_was_away_gets_everything_once_when_it_is_back() {
     influxql(port, count, |answer| answer.contains(",100,5050]")).await;
     server.kill();
     publish_lines(&broker, "n", numbers(101, 200));
-    let lag = "watchpost_sink_queue_bytes{sink=\"influxdb.main\"}";
+    let lag = "watchpost_journal_lag_samples{reader=\"influxdb.main\"}";
     daemon.until("samples wait", async || daemon.metric(lag).await > 0.0).await;
     let retries = "watchpost_sink_retries_total{sink=\"influxdb.main\"}";
     daemon.until("it has tried", async || daemon.metric(retries).await >= 2.0).await;
@@ -66,8 +66,8 @@ async fn a_database_that_was_away_gets_everything_once_when_it_is_back() {
         .await;
     publish_lines(&broker, "n", numbers(201, 300));
     influxql(port, count, |answer| answer.contains(",300,45150]")).await;
-    let dropped = "watchpost_sink_dropped_points_total{sink=\"influxdb.main\"}";
-    assert_eq!(daemon.metric(dropped).await, 0.0);
+    let lost = "watchpost_journal_lost_samples_total{reader=\"influxdb.main\"}";
+    assert_eq!(daemon.metric(lost).await, 0.0);
     daemon.stop().await;
 }
 
