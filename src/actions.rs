@@ -49,6 +49,12 @@ pub struct Notice {
     pub summary: String,
     /// More for people.
     pub description: String,
+    /// Whether it comes and goes too often to tell each time.
+    #[serde(default)]
+    pub flapping: bool,
+    /// Alerts nobody is told of because of this one: what depends on it. At most some fifty.
+    #[serde(default)]
+    pub affected: Vec<String>,
     /// Since when the rule has held, RFC 3339.
     pub since: String,
     /// When this happened, RFC 3339.

@@ -18,7 +18,7 @@ use crate::config::{Config, Target};
 use crate::events::{Event, Events};
 use crate::journal::{Journal, NotKept};
 use crate::metrics::{Counter, Gauge, Metrics};
-use crate::rules::{Alert, Audience, Engine, State, Transition};
+use crate::rules::{Alert, Audience, Engine, Notify, State, Transition};
 use crate::sample::{Batch, Clock, Series, Timestamp, until};
 use crate::sinks::Sinks;
 
@@ -285,21 +285,23 @@ impl Pipeline {
     /// Tells people and programs what has changed.
     fn deliver(&self, transitions: &mut Vec<Transition>, counts: &Counts) {
         for transition in transitions.drain(..) {
-            counts.transitions[transition.to as usize].inc();
-            let Transition { rule, from, to, reason, .. } = &transition;
-            if !transition.notify {
+            let Transition { alert, from, notify, .. } = &transition;
+            let Alert { rule, state: to, reason, .. } = alert;
+            if to != from {
+                counts.transitions[*to as usize].inc();
+            }
+            if *notify == Notify::Nobody {
                 tracing::debug!(rule = %rule.name, %from, %to, "{reason}");
                 continue;
             }
             let notice = Arc::new(transition.notice());
             info!(rule = %rule.name, %from, %to, summary = notice.summary, "{reason}");
-            match rule.value.audience(*to) {
-                Audience::Named(names) => {
-                    names.iter().for_each(|name| self.actions.fire(&name.value, &notice));
-                }
-                Audience::ThoseWhoTellPeople(names) => {
-                    names.iter().for_each(|name| self.actions.recover(&name.value, &notice));
-                }
+            let (names, implied) = match rule.value.audience(*to) {
+                Audience::Named(names) => (names, false),
+                Audience::ThoseWhoTellPeople(names) => (names, true),
+            };
+            for name in names {
+                self.actions.send(&name.value, &notice, *notify, implied);
             }
             self.events.publish(Event::Alert(notice));
         }

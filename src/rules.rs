@@ -4,6 +4,7 @@
 //! so that it runs live, in rule tests and over history to the same result.
 
 mod config;
+pub mod depends;
 mod engine;
 mod expression;
 mod notice;
@@ -14,8 +15,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-pub use config::{Audience, OnMissing, RuleConfig};
-pub use engine::Engine;
+pub use config::{AtLeast, Audience, OnMissing, RuleConfig};
+pub use engine::{Engine, Saved, Unsaved};
 pub use notice::fingerprint;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,22 @@ crate::choice! {
     #[derive(Serialize, Deserialize)]
     #[serde(rename_all = "lowercase")]
     pub enum Severity { Info = "info", Warning = "warning", Critical = "critical" }
+}
+
+crate::choice! {
+    /// Who is to hear of a transition.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    pub enum Notify {
+        /// Nobody: it is shown.
+        Nobody = "nobody",
+        /// Actions that tell people and those that change the world.
+        All = "all",
+        /// Those that change the world alone: people have been told that it flaps.
+        World = "world",
+        /// Those that tell people alone: the world has been told all along.
+        People = "people",
+    }
 }
 
 crate::choice! {
@@ -54,43 +71,42 @@ impl fmt::Display for State {
 /// Labels of an alert: the series' tags and the rule's own labels.
 pub type Labels = BTreeMap<String, String>;
 
-/// An alert changed its state.
+/// An alert changed its state or its severity, or people are to hear of it now and not then.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transition {
-    /// The rule, as it was when this happened.
-    pub rule: Arc<Named<RuleConfig>>,
-    /// The alert's labels, without `alertname`.
-    pub labels: Arc<Labels>,
-    /// What it was.
+    /// The alert as it is from now on.
+    pub alert: Alert,
+    /// What its state was.
     pub from: State,
-    /// What it is.
-    pub to: State,
     /// When, in the time of the samples.
     pub at: Timestamp,
-    /// Since when the rule has held, or had held before it cleared.
-    pub since: Timestamp,
-    /// The value that decided, in both directions; `None` where missing data did.
-    pub value: Option<f64>,
-    /// Why, for people: `31.4 > 30`, `held for 5m at 31.4 (> 30)`, `cleared at 28 (< 32)`,
-    /// `data missing since …`.
-    pub reason: String,
-    /// Whether people must be told: a problem they have not heard of, or the end of one they have.
-    pub notify: bool,
+    /// Who is to hear of it: people of a problem they have not heard of, and of the end of one they
+    /// have.
+    pub notify: Notify,
+    /// Alerts that are held back by this one, for people: `host-down (target="nas")`.
+    pub affected: Vec<String>,
 }
 
-/// An alert as it stands, for the API.
+/// An alert as it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Alert {
     /// The rule, as it was when this happened.
     pub rule: Arc<Named<RuleConfig>>,
-    /// The alert's labels, without `alertname`.
+    /// The alert's labels, without `alertname` and `severity`.
     pub labels: Arc<Labels>,
-    /// Its state; never [`State::Inactive`].
+    /// Its state; [`State::Inactive`] only in a transition.
     pub state: State,
-    /// Since when the rule has held.
+    /// How bad it is now, or was at last.
+    pub severity: Severity,
+    /// Since when the rule has held, or had held before it cleared.
     pub since: Timestamp,
-    /// The last value judged.
+    /// The value that decided, in both directions; `None` where missing data did.
     pub value: Option<f64>,
-    /// Why it is in this state.
+    /// Why it is in this state, for people: `31.4 > 30`, `held for 5m at 31.4 (> 30)`, `cleared at
+    /// 28 (< 32)`, `data missing since …`.
     pub reason: String,
+    /// Whether it comes and goes too often to tell people each time.
+    pub flapping: bool,
+    /// What it depends on and waits for, or is down, so that nobody is told of it.
+    pub held_back_by: Option<String>,
 }

@@ -29,6 +29,8 @@ pub const VARIABLES: &[&str] = &[
     "reason",
     "summary",
     "description",
+    "flapping",
+    "affected",
     "since",
     "at",
     "fingerprint",

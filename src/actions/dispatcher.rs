@@ -23,6 +23,7 @@ use super::{Action, ActionConfig, Kind, Notice, Rejected, Visitor};
 use crate::config::{Named, show_duration};
 use crate::metrics::Metrics;
 use crate::pollers::Shared;
+use crate::rules::Notify;
 
 /// The longest a receiver may ask us to wait: one that asks for a year is not obeyed.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
@@ -90,19 +91,27 @@ impl Actions {
     /// Queues a notice for an action that its rule names for what happened: in `actions` for an
     /// alert that fires, in `on_clear` for one that clears. Never waits.
     pub fn fire(&self, action: &str, notice: &Arc<Notice>) {
-        self.push(action, notice, false);
+        self.send(action, notice, Notify::All, false);
     }
 
     /// Queues the end of an alert whose rule names the action in `actions` and has no `on_clear`:
     /// only actions that want recoveries get it. Never waits.
     pub fn recover(&self, action: &str, notice: &Arc<Notice>) {
-        self.push(action, notice, true);
+        self.send(action, notice, Notify::All, true);
     }
 
-    fn push(&self, action: &str, notice: &Arc<Notice>, implied: bool) {
+    /// As [`Actions::recover`] where it is `implied`, else as [`Actions::fire`], if the action is
+    /// one of those that are meant: all, those that tell people, or those that do not.
+    pub fn send(&self, action: &str, notice: &Arc<Notice>, to: Notify, implied: bool) {
         // Rules and actions are checked and swapped together, so a name is there.
         let Some(line) = self.lines.get(action) else { return };
-        if !implied || line.config.recoveries {
+        let meant = match to {
+            Notify::Nobody => false,
+            Notify::All => true,
+            Notify::World => !line.config.kind.tells_people(),
+            Notify::People => line.config.kind.tells_people(),
+        };
+        if meant && (!implied || line.config.recoveries) {
             line.state.push(notice.clone(), implied);
         }
     }

@@ -19,6 +19,8 @@ pub(crate) fn clearing(fingerprint: &str) -> Arc<Notice> {
 pub(crate) fn notice(fingerprint: &str, state: State) -> Notice {
     let labels = [("target".to_owned(), "gateway".to_owned())];
     Notice {
+        flapping: false,
+        affected: Vec::new(),
         rule: "gateway-down".into(),
         state,
         severity: Severity::Critical,

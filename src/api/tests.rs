@@ -12,7 +12,7 @@ use super::*;
 use crate::config::{Config, Loader};
 use crate::events::{Event, TargetEvent};
 use crate::pollers::Reason;
-use crate::rules::{Labels, State as AlertState};
+use crate::rules::{Labels, Severity, State as AlertState};
 
 /// Longer than anything here may take, on a machine that is busy.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -169,9 +169,12 @@ fn firing(rule: Arc<Named<RuleConfig>>) -> Alert {
         rule,
         labels: Arc::new(labels),
         state: AlertState::Firing,
+        severity: Severity::Critical,
         since: Timestamp::from_secs(60),
         value: Some(31.4),
         reason: "31.4 > 30".to_owned(),
+        flapping: false,
+        held_back_by: None,
     }
 }
 

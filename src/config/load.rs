@@ -4,6 +4,7 @@
 //! TOML is broken is not, since what follows a broken line means something else.
 
 mod assemble;
+mod depends;
 mod tables;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,6 +86,7 @@ impl Loader<'_> {
     pub fn load_rules(&self, path: &Path) -> Result<Vec<Arc<Named<RuleConfig>>>, Diagnostics> {
         let mut draft = Draft::new(self.env);
         draft.first_file(path, FileKind::Rules);
+        draft.guess_parents();
         if draft.diagnostics.is_empty() {
             Ok(assemble::all_named(draft.rules).map(Arc::new).collect())
         } else {

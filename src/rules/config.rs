@@ -1,16 +1,21 @@
 //! A rule as it is written: two forms, each mistake named, and one [`Plan`] of either.
 
+mod condition;
+mod levels;
+
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::fmt;
 use std::time::Duration;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
-use super::plan::{Condition, LabelMatcher, Pattern, Plan, Selector, shown};
-use super::{Severity, State, expression};
-use crate::config::read::{Context, FromTable, FromToml, Node, Table};
+use condition::{Asked, Keys};
+
+use super::depends::DependsOn;
+use super::plan::Plan;
+use super::{Severity, State};
+use crate::config::read::{Context, FromTable, FromToml, Node, Table, parsed, table_schema};
 use crate::config::{Glob, Located};
-use crate::promql::Span;
 use crate::template::Template;
 
 /// A rule, checked.
@@ -24,8 +29,14 @@ pub struct RuleConfig {
     pub keep_firing_for: Duration,
     /// What missing data means.
     pub on_missing: OnMissing,
-    /// How bad it is.
-    pub severity: Severity,
+    /// How many samples of how many must hold; `None`: the last one.
+    pub at_least: Option<AtLeast>,
+    /// Whether people hear once of an alert that comes and goes, instead of each time.
+    pub flap_detection: bool,
+    /// Whose fault its alerts may be.
+    pub depends_on: Option<DependsOn>,
+    /// How long an alert waits for what its parents are at before it is told.
+    pub settle: Duration,
     /// Labels its alerts get besides those of the series; they win over the series' own.
     pub labels: BTreeMap<String, String>,
     /// One line for people.
@@ -48,6 +59,52 @@ pub enum Audience<'a> {
     ThoseWhoTellPeople(&'a [Located<String>]),
 }
 
+/// How many of how many samples must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AtLeast {
+    /// So many …
+    pub least: u8,
+    /// … of so many; at least as many, at most [`AtLeast::OF_MAX`].
+    pub of: u8,
+}
+
+impl AtLeast {
+    /// Samples of an alert that are remembered: a bit each of one word.
+    pub const OF_MAX: u8 = 64;
+}
+
+/// As it is written: `3 of 5`.
+impl fmt::Display for AtLeast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.least, self.of)
+    }
+}
+
+impl FromToml for AtLeast {
+    fn from_toml(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Self> {
+        parsed(node, "a string such as \"3 of 5\"", cx, |text| {
+            let numbers = text.split_once(" of ").and_then(|(least, of)| {
+                Some((least.trim().parse::<u32>().ok()?, of.trim().parse::<u32>().ok()?))
+            });
+            match numbers {
+                None => Err(format!("`{text}` is not such as \"3 of 5\"")),
+                Some((0, _)) => Err("at least one sample must hold".to_owned()),
+                Some((least, of)) if least > of => {
+                    Err(format!("{least} of {of} samples can never hold"))
+                }
+                Some((least, of)) => match (u8::try_from(least), u8::try_from(of)) {
+                    (Ok(least), Ok(of)) if of <= Self::OF_MAX => Ok(Self { least, of }),
+                    _ => Err(format!("at most {} samples are remembered", Self::OF_MAX)),
+                },
+            }
+        })
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^ *[0-9]+ of +[0-9]+ *$" })
+    }
+}
+
 crate::choice! {
     /// What it means that the data an alert is judged by goes missing.
     pub enum OnMissing {
@@ -67,30 +124,26 @@ crate::config! {
         metric: Option<Located<String>>,
         /// The short form: what labels must be, as globs.
         r#match: BTreeMap<String, Glob>,
-        /// Holds above this.
-        above: Option<Located<f64>>,
-        /// Holds below this.
-        below: Option<Located<f64>>,
-        /// Holds below the first and above the second of two numbers.
-        outside: Option<Located<Vec<f64>>>,
-        /// Holds at this value.
-        equals: Option<Located<f64>>,
-        /// Holds at any other value.
-        not_equals: Option<Located<f64>>,
-        /// Hysteresis for `below`: what fired clears only above this.
-        clear_above: Option<Located<f64>>,
-        /// Hysteresis for `above`: what fired clears only below this.
-        clear_below: Option<Located<f64>>,
-        /// The long form, in PromQL: holds where it yields a sample.
-        when: Option<Located<String>>,
-        /// The long form's hysteresis: what fired clears only where this yields a sample.
-        clear: Option<Located<String>>,
+        /// What makes it a warning, where a rule has two severities: the keys of a condition, as in
+        /// `{ above = 70, clear_below = 65 }`, or PromQL.
+        warning: Option<Asked>,
+        /// What makes it critical; where this holds, `warning` must hold as well.
+        critical: Option<Asked>,
         /// How long it must hold before it fires.
         r#for: Duration = Duration::ZERO,
+        /// How many of the last samples must hold, as in `3 of 5`; at most of 64.
+        at_least: Option<AtLeast>,
         /// How long it goes on firing after it has cleared.
         keep_firing_for: Duration = Duration::ZERO,
         /// What missing data means: keep, fire or clear.
         on_missing: OnMissing = OnMissing::Keep,
+        /// Tell people once of an alert that comes and goes, instead of each time.
+        flap_detection: bool = true,
+        /// Targets and rules whose fault it may be: while one of them is down, nobody is told of
+        /// this. Or `{ any = [...] }`: while all of them are.
+        depends_on: Option<DependsOn>,
+        /// How long at most an alert waits to hear what `depends_on` is at before it is told.
+        settle: Duration = SETTLE,
         /// How bad it is: info, warning or critical.
         severity: Severity = Severity::Warning,
         /// Labels its alerts get besides those of the series.
@@ -110,16 +163,20 @@ crate::config! {
     }
 }
 
-/// The keys of the short form besides `metric`.
-const SHORT_KEYS: [&str; 8] =
-    ["match", "above", "below", "outside", "equals", "not_equals", "clear_above", "clear_below"];
+/// The series that says whether a target answers.
+pub(super) const TARGET_UP: &str = "target_up";
+
+/// How long an alert waits for its parents' verdict where nothing is said: a poll of a parent at the
+/// default interval, and its timeout.
+const SETTLE: Duration = Duration::from_secs(12);
 
 impl RuleConfig {
     /// Reads `[rule.NAME]`.
     pub(crate) fn read(node: &Node<'_>, shown: &str, cx: &mut Context<'_>) -> Option<Self> {
         let mut table = Table::new(node, shown, cx)?;
         let read = Written::from_table(&mut table);
-        let plan = read.as_ref().and_then(|written| written.plan(&mut table));
+        let keys = Keys::from_table(&mut table);
+        let plan = read.as_ref().zip(keys).and_then(|(read, keys)| read.plan(&keys, &mut table));
         table.finish();
         let (written, plan) = (read?, plan?);
         Some(Self {
@@ -127,7 +184,10 @@ impl RuleConfig {
             hold: written.r#for,
             keep_firing_for: written.keep_firing_for,
             on_missing: written.on_missing,
-            severity: written.severity,
+            at_least: written.at_least,
+            flap_detection: written.flap_detection,
+            depends_on: written.depends_on,
+            settle: written.settle,
             labels: written.labels,
             summary: written.summary.map(|located| located.value),
             description: written.description.map(|located| located.value),
@@ -136,9 +196,71 @@ impl RuleConfig {
         })
     }
 
+    /// A rule of a plan that says nothing else.
+    pub(crate) fn of(plan: Plan) -> Self {
+        Self {
+            plan,
+            hold: Duration::ZERO,
+            keep_firing_for: Duration::ZERO,
+            on_missing: OnMissing::Keep,
+            at_least: None,
+            flap_detection: true,
+            depends_on: None,
+            settle: SETTLE,
+            labels: BTreeMap::new(),
+            summary: None,
+            description: None,
+            actions: Vec::new(),
+            on_clear: None,
+        }
+    }
+
     /// The JSON Schema of a rule's table.
     pub(crate) fn schema() -> Json {
-        <Written as FromToml>::schema()
+        let mut keys = Written::keys();
+        keys.extend(Keys::keys());
+        table_schema(&keys)
+    }
+
+    /// How bad it is at worst.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        self.plan.levels.last().map_or(Severity::Warning, |level| level.severity)
+    }
+
+    /// Whether it judges whether targets answer.
+    #[must_use]
+    pub fn tells_of_targets(&self) -> bool {
+        self.plan.selector.metric == TARGET_UP
+    }
+
+    /// Names all it says, the same over restarts: what an alert of it stood for is still what it
+    /// stands for.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let names = |names: &[Located<String>]| -> Vec<String> {
+            names.iter().map(|name| name.value.clone()).collect()
+        };
+        let parents = self.depends_on.as_ref().map(|on| {
+            (on.any, on.parents.iter().map(|one| one.value.to_string()).collect::<Vec<_>>())
+        });
+        let texts = [&self.summary, &self.description];
+        let said = format!(
+            "{} {:?} {:?} {:?} {:?} {:?} {:?} {parents:?} {:?} {:?} {:?} {:?} {:?}",
+            self.plan.selector,
+            self.plan.levels,
+            self.hold,
+            self.keep_firing_for,
+            self.on_missing,
+            self.at_least,
+            self.flap_detection,
+            self.settle,
+            self.labels,
+            texts.map(|text| text.as_ref().map(Template::source)),
+            names(&self.actions),
+            self.on_clear.as_deref().map(names),
+        );
+        super::notice::hash([said.as_str()])
     }
 
     /// Which actions hear that an alert of this rule got into a state.
@@ -159,168 +281,6 @@ impl RuleConfig {
 }
 
 impl Written {
-    /// Both forms become one plan.
-    fn plan(&self, table: &mut Table<'_, '_, '_>) -> Option<Plan> {
-        match (&self.metric, &self.when) {
-            (Some(_), Some(when)) => {
-                let message = "`when` says it all: leave out `metric`, or use the short form";
-                table.cx.error(when.place.span.clone(), message);
-                None
-            }
-            (None, None) => {
-                let message =
-                    format!("[{}] needs `metric` with a condition, or `when`", table.name());
-                table.cx.error(table.span(), message);
-                None
-            }
-            (Some(metric), None) => self.short(metric, table),
-            (None, Some(when)) => self.long(when, table),
-        }
-    }
-
-    fn short(&self, metric: &Located<String>, table: &mut Table<'_, '_, '_>) -> Option<Plan> {
-        if self.clear.is_some() {
-            table.error(
-                "clear",
-                "belongs to `when`; the short form has clear_above and clear_below",
-            );
-            return None;
-        }
-        if !is_metric_name(&metric.value) {
-            table.error("metric", format!(
-                "`{}` is not the name of a series; it is `measurement_field`, and labels go into `match`",
-                metric.value
-            ));
-            return None;
-        }
-        let when = self.condition(table)?;
-        let matchers = self.r#match.iter().map(|(label, glob)| LabelMatcher {
-            label: label.clone(),
-            pattern: Pattern::Glob(glob.clone()),
-        });
-        let selector = Selector { metric: metric.value.clone(), matchers: matchers.collect() };
-        let clear = self.short_clear(when, table)?;
-        Some(Plan { selector, when, clear })
-    }
-
-    /// The one condition there must be.
-    fn condition(&self, table: &mut Table<'_, '_, '_>) -> Option<Condition> {
-        const KEYS: &str = "above, below, outside, equals, not_equals";
-        let mut found: Vec<(&str, usize, Condition)> = Vec::new();
-        for (key, value, condition) in [
-            ("above", &self.above, Condition::Above as fn(f64) -> Condition),
-            ("below", &self.below, Condition::Below),
-            ("equals", &self.equals, Condition::Equals),
-            ("not_equals", &self.not_equals, Condition::NotEquals),
-        ] {
-            found.extend(value.iter().map(|v| (key, v.place.span.start, condition(v.value))));
-        }
-        if let Some(outside) = &self.outside {
-            let start = outside.place.span.start;
-            match outside.value[..] {
-                [a, b] if a <= b => found.push(("outside", start, Condition::Outside(a, b))),
-                [a, b] => {
-                    let swapped = format!("[{}, {}]", shown(b), shown(a));
-                    let message = format!("the first number must be the lower one: {swapped}");
-                    table.error("outside", message);
-                    return None;
-                }
-                _ => {
-                    table.error("outside", "is two numbers: `outside = [low, high]`");
-                    return None;
-                }
-            }
-        }
-        found.sort_by_key(|(_, start, _)| *start);
-        match found[..] {
-            [(_, _, condition)] => Some(condition),
-            [] => {
-                let message = format!("[{}] has a metric but no condition", table.name());
-                table.cx.error_with_help(table.span(), message, format!("one of {KEYS}"));
-                None
-            }
-            [(first, ..), (second, ..), ..] => {
-                let message = format!("a rule has one condition, and `{first}` is there already");
-                table.error(second, message);
-                None
-            }
-        }
-    }
-
-    /// `Some(None)` where there is no hysteresis, `None` where it is wrong.
-    fn short_clear(
-        &self,
-        when: Condition,
-        table: &mut Table<'_, '_, '_>,
-    ) -> Option<Option<Condition>> {
-        let (key, value, condition) = match (&self.clear_above, &self.clear_below) {
-            (None, None) => return Some(None),
-            (Some(_), Some(_)) => {
-                table.error(
-                    "clear_below",
-                    "a rule clears on one side: `clear_above` is there already",
-                );
-                return None;
-            }
-            (Some(above), None) => ("clear_above", above.value, Condition::Above(above.value)),
-            (None, Some(below)) => ("clear_below", below.value, Condition::Below(below.value)),
-        };
-        let wrong = match (when, condition) {
-            (Condition::Above(a), Condition::Below(_)) if value > a => {
-                Some(format!("must not be above the threshold, {}", shown(a)))
-            }
-            (Condition::Below(a), Condition::Above(_)) if value < a => {
-                Some(format!("must not be below the threshold, {}", shown(a)))
-            }
-            (Condition::Above(_), Condition::Below(_))
-            | (Condition::Below(_), Condition::Above(_)) => None,
-            (Condition::Above(_), _) => {
-                Some("what is `above` clears below: use `clear_below`".into())
-            }
-            (Condition::Below(_), _) => {
-                Some("what is `below` clears above: use `clear_above`".into())
-            }
-            _ => Some("goes with `above` or `below` only".into()),
-        };
-        match wrong {
-            Some(message) => {
-                table.error(key, message);
-                None
-            }
-            None => Some(Some(condition)),
-        }
-    }
-
-    fn long(&self, when: &Located<String>, table: &mut Table<'_, '_, '_>) -> Option<Plan> {
-        let mut mixed = false;
-        for key in SHORT_KEYS {
-            if !table.has(key) {
-                continue;
-            }
-            table.error(key, format!("`{key}` belongs to the short form, not to `when`"));
-            mixed = true;
-        }
-        let (selector, condition) = parse(when, table)?;
-        let clear = match &self.clear {
-            None => None,
-            Some(clear) => {
-                let (other, until) = parse(clear, table)?;
-                if other != selector {
-                    let message = format!("for now it must be about the same series, `{selector}`");
-                    table.error("clear", message);
-                    return None;
-                }
-                if let Some(value) = condition.overlap(until) {
-                    let message = format!("at {} both `when` and `clear` would hold", shown(value));
-                    table.error("clear", message);
-                    return None;
-                }
-                Some(until)
-            }
-        };
-        (!mixed).then_some(Plan { selector, when: condition, clear })
-    }
-
     fn check_labels(&self, table: &mut Table<'_, '_, '_>) {
         for (name, value) in &self.labels {
             if ["target", "kind", "site", "alertname", "severity"].contains(&name.as_str()) {
@@ -344,26 +304,6 @@ impl Written {
                 table.error(key, format!("cannot contain `{name}`"));
             }
         }
-    }
-}
-
-fn parse(text: &Located<String>, table: &mut Table<'_, '_, '_>) -> Option<(Selector, Condition)> {
-    expression::parse(&text.value)
-        .map_err(|error| {
-            let source = table.cx.diagnostics.text(table.cx.file);
-            let span = part_of(source, &text.place.span, &text.value, error.span);
-            table.cx.error(span, error.message);
-        })
-        .ok()
-}
-
-/// Where in a string as it is written a part of its value is; all of the string where escapes hide
-/// that.
-fn part_of(source: &str, whole: &Range<usize>, value: &str, part: Option<Span>) -> Range<usize> {
-    let within = source.get(whole.clone()).unwrap_or_default();
-    match (part, within.find(value)) {
-        (Some(part), Some(at)) => whole.start + at + part.start..whole.start + at + part.end,
-        _ => whole.clone(),
     }
 }
 

@@ -15,10 +15,15 @@
 
 mod active;
 mod alerts;
+mod climb;
+mod flaps;
+mod parents;
+mod saved;
 #[cfg(test)]
 mod tests;
 mod thresholds;
 mod verdict;
+mod window;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +31,8 @@ use std::time::Duration;
 use alerts::{Alerts, Rule};
 use rustc_hash::FxHashMap;
 use thresholds::Thresholds;
+
+pub use saved::{Saved, Unsaved};
 
 use super::{Alert, RuleConfig, Transition};
 use crate::config::Named;
@@ -59,9 +66,7 @@ impl Engine {
     /// Judges what depends on time alone: `for`, `keep_firing_for`, data gone missing.
     pub fn tick(&mut self, now: Timestamp, out: &mut Vec<Transition>) {
         self.alerts.tick(now, out);
-        for output in self.alerts.released.drain(..) {
-            self.front.let_go(output);
-        }
+        self.front.let_go(&mut self.alerts);
     }
 
     /// When [`Engine::tick`] may have something to do next.
@@ -97,8 +102,8 @@ impl Engine {
             .rules()
             .map(|old| match places.get(&*old.name) {
                 Some(place) if rules[*place].value == old.value => Ok(index(*place)),
-                Some(_) => Err("the rule has changed"),
-                None => Err("the rule was removed"),
+                Some(_) => Err("rule reloaded: it has changed"),
+                None => Err("rule reloaded: it was removed"),
             })
             .collect();
         self.alerts.move_rules(&moved, now, out);
@@ -117,10 +122,7 @@ impl Engine {
         now: Timestamp,
         out: &mut Vec<Transition>,
     ) {
-        self.front.forget(is_gone, |alert| {
-            self.alerts.end(alert, now, "the target was removed", out);
-        });
-        self.alerts.released.clear();
+        self.front.forget(is_gone, now, &mut self.alerts, out);
     }
 
     /// All alerts that are not inactive.
@@ -148,7 +150,10 @@ impl Engine {
 
     fn set_rules(&mut self, rules: Vec<Arc<Named<RuleConfig>>>) {
         self.front.set_rules(&rules);
-        self.alerts.rules = rules.into_iter().map(Rule::new).collect();
+        let places: FxHashMap<&str, u32> =
+            rules.iter().enumerate().map(|(place, rule)| (&*rule.name, index(place))).collect();
+        let rules = rules.iter().map(|rule| Rule::new(rule.clone(), &places)).collect();
+        self.alerts.set_rules(rules);
     }
 }
 

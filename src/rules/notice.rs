@@ -2,6 +2,7 @@
 
 use super::{Alert, Labels, RuleConfig, Transition};
 use crate::actions::Notice;
+use crate::sample::Timestamp;
 use crate::template::Template;
 
 impl Transition {
@@ -9,40 +10,44 @@ impl Transition {
     /// says so: an alert is never lost to a misspelt label.
     #[must_use]
     pub fn notice(&self) -> Notice {
-        let alert = Alert {
-            rule: self.rule.clone(),
-            labels: self.labels.clone(),
-            state: self.to,
-            since: self.since,
-            value: self.value,
-            reason: self.reason.clone(),
-        };
-        alert.notice(self.at)
+        self.alert.told(self.at, &self.affected)
     }
 }
 
 impl Alert {
     /// The alert as it stands, with its texts; `at` is when it was asked for.
     #[must_use]
-    pub fn notice(&self, at: crate::sample::Timestamp) -> Notice {
-        let RuleConfig { severity, summary, description, .. } = &self.rule.value;
+    pub fn notice(&self, at: Timestamp) -> Notice {
+        self.told(at, &[])
+    }
+
+    fn told(&self, at: Timestamp, affected: &[String]) -> Notice {
+        let RuleConfig { summary, description, .. } = &self.rule.value;
         let mut notice = Notice {
             rule: self.rule.name.clone(),
             state: self.state,
-            severity: *severity,
+            severity: self.severity,
             labels: self.labels.clone(),
             value: self.value,
             reason: self.reason.clone(),
             summary: String::new(),
             description: String::new(),
+            flapping: self.flapping,
+            affected: affected.to_vec(),
             since: self.since.to_string(),
             at: at.to_string(),
             fingerprint: shown_fingerprint(&self.rule.name, &self.labels),
         };
         let summary = text(summary.as_ref(), "summary", &notice);
-        let description = text(description.as_ref(), "description", &notice);
+        let texts = text(description.as_ref(), "description", &notice);
         notice.summary = summary.unwrap_or_else(|| plain(&notice));
-        notice.description = description.unwrap_or_default();
+        notice.description = texts.unwrap_or_default();
+        let says_so = |text: &Template| text.variables().iter().any(|name| name == "affected");
+        if !affected.is_empty() && !description.as_ref().is_some_and(says_so) {
+            let gap = if notice.description.is_empty() { "" } else { "\n" };
+            notice.description +=
+                &format!("{gap}not told because of this: {}", affected.join(", "));
+        }
         notice
     }
 }
@@ -66,11 +71,15 @@ fn shown_fingerprint(rule: &str, labels: &Labels) -> String {
 /// and each label's name and value in order, each ended by a byte that UTF-8 does not have.
 #[must_use]
 pub fn fingerprint(rule: &str, labels: &Labels) -> u64 {
+    let words = labels.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
+    hash(std::iter::once(rule).chain(words))
+}
+
+pub(super) fn hash<'a>(words: impl IntoIterator<Item = &'a str>) -> u64 {
     const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
-    let words = labels.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
-    std::iter::once(rule)
-        .chain(words)
+    words
+        .into_iter()
         .flat_map(|word| word.bytes().chain([0xff]))
         .fold(BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
 }

@@ -8,11 +8,22 @@ use std::fmt;
 use crate::config::{Glob, Regex};
 use crate::sample::Series;
 
+use super::Severity;
+
 /// A rule's question: which series, which values hold, and which end it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// The series it is about.
     pub selector: Selector,
+    /// From the mildest to the worst; at least one.
+    pub levels: Vec<Level>,
+}
+
+/// What makes a rule hold with a severity.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Level {
+    /// How bad it is.
+    pub severity: Severity,
     /// The rule holds where this does.
     pub when: Condition,
     /// What holds stays so until this holds; `None`: until `when` does not.
@@ -110,13 +121,16 @@ impl Condition {
     /// A value for which both hold, if there is one.
     #[must_use]
     pub fn overlap(self, other: Self) -> Option<f64> {
-        // Both are unions of intervals that end at their thresholds: if they meet anywhere, then
-        // at a threshold, next to one, or between two.
+        self.telling_values(other).find(|value| self.holds(*value) && other.holds(*value))
+    }
+
+    /// Values that tell two conditions apart. Both are unions of intervals that end at their
+    /// thresholds: what is true at a threshold, next to one and between two is true everywhere.
+    fn telling_values(self, other: Self) -> impl Iterator<Item = f64> {
         let mut near: Vec<f64> = [self, other].into_iter().flat_map(Self::thresholds).collect();
         near.sort_by(f64::total_cmp);
         let between: Vec<f64> = near.windows(2).map(|pair| pair[0].midpoint(pair[1])).collect();
-        let beside = near.iter().flat_map(|a| [*a, a.next_down(), a.next_up()]);
-        beside.chain(between).find(|value| self.holds(*value) && other.holds(*value))
+        near.into_iter().flat_map(|a| [a, a.next_down(), a.next_up()]).chain(between)
     }
 
     fn thresholds(self) -> impl Iterator<Item = f64> {
@@ -130,6 +144,26 @@ impl Condition {
             Self::Outside(a, b) => (a, Some(b)),
         };
         std::iter::once(a).chain(b)
+    }
+
+    /// Whether the other holds wherever this does.
+    #[must_use]
+    pub fn implies(self, other: Self) -> bool {
+        self.telling_values(other).all(|value| !self.holds(value) || other.holds(value))
+    }
+
+    /// What holds where either does, for two that look the same way.
+    #[must_use]
+    pub fn either(self, other: Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Above(a), Self::Above(b)) => Some(Self::Above(a.min(b))),
+            (Self::AtLeast(a), Self::AtLeast(b)) => Some(Self::AtLeast(a.min(b))),
+            (Self::Below(a), Self::Below(b)) => Some(Self::Below(a.max(b))),
+            (Self::AtMost(a), Self::AtMost(b)) => Some(Self::AtMost(a.max(b))),
+            (Self::Outside(a, b), Self::Outside(c, d)) => Some(Self::Outside(a.max(c), b.min(d))),
+            (one, same) if one == same => Some(one),
+            _ => None,
+        }
     }
 
     /// What holds where this does not, for messages.
@@ -170,7 +204,7 @@ impl fmt::Display for Condition {
     }
 }
 
-impl Plan {
+impl Level {
     /// What must hold for an alert to end, for messages: `< 32`.
     #[must_use]
     pub fn end_shown(&self) -> String {
@@ -182,10 +216,13 @@ impl Plan {
     }
 }
 
-/// As PromQL.
+/// As PromQL: where any severity holds.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.when.promql(&self.selector.to_string()))
+        let subject = self.selector.to_string();
+        let any =
+            self.levels.iter().map(|level| level.when).reduce(|a, b| a.either(b).unwrap_or(a));
+        f.write_str(&any.map(|when| when.promql(&subject)).unwrap_or_default())
     }
 }
 
@@ -277,12 +314,15 @@ mod tests {
                     matcher("x", Pattern::NotEqual("a\"b".into())),
                 ],
             },
-            when: Condition::Outside(1.0, 2.5),
-            clear: None,
+            levels: vec![Level {
+                severity: Severity::Warning,
+                when: Condition::Outside(1.0, 2.5),
+                clear: None,
+            }],
         };
         let selector = r#"serial_t{target=~"rack-.*",site="hq",x!="a\"b"}"#;
         assert_eq!(plan.to_string(), format!("{selector} < 1 or {selector} > 2.5"));
-        assert_eq!(plan.end_shown(), "not outside 1 to 2.5");
+        assert_eq!(plan.levels[0].end_shown(), "not outside 1 to 2.5");
         assert!(promql_parser::parser::parse(&plan.to_string()).is_ok());
     }
 
@@ -308,6 +348,12 @@ mod tests {
                 Some(value) => prop_assert!(a.holds(value) && b.holds(value)),
                 None => prop_assert!(!really),
             }
+        }
+
+        #[test]
+        fn what_implies_another_never_holds_without_it(a in condition(), b in condition()) {
+            let mut grid = (-80..=80).map(|n| f64::from(n) / 16.0);
+            prop_assert_eq!(a.implies(b), grid.all(|value| !a.holds(value) || b.holds(value)));
         }
     }
 }

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use read::{Case, Expected, ExpectedAction, TestFile};
 use serde::Serialize;
 
-use super::{Alert, Audience, Engine, RuleConfig, State, Transition};
+use super::{Alert, Audience, Engine, Notify, RuleConfig, State, Transition};
 use crate::config::{Diagnostics, Located, Named, show_duration};
 use crate::sample::{Batch, Catalogue, Sample, SeriesId, Timestamp};
 
@@ -215,14 +215,14 @@ impl<'a> Run<'a> {
     fn check_actions(&mut self) {
         let Some(expected) = &self.case.actions else { return };
         let mut sent = Vec::new();
-        for transition in self.history.iter().filter(|transition| transition.notify) {
+        for transition in self.history.iter().filter(|one| one.notify != Notify::Nobody) {
             for action in self.told_of(transition) {
                 sent.push((action, transition.clone()));
             }
         }
         sent.sort_by_key(|(_, transition)| transition.at);
         let show = |(action, t): &(String, Transition)| {
-            format!("{action} at {} ({} {})", clock(t.at), t.rule.name, t.to)
+            format!("{action} at {} ({} {})", clock(t.at), t.alert.rule.name, t.alert.state)
         };
         let mut left: Vec<_> = sent.iter().collect();
         for one in expected {
@@ -239,25 +239,29 @@ impl<'a> Run<'a> {
         }
         if let Some(extra) = left.first() {
             let (place, found) = (self.case.place.clone(), show(extra));
-            let history = self.history_of(&extra.1.rule.name);
+            let history = self.history_of(&extra.1.alert.rule.name);
             self.fail(place, "no action but those listed".into(), found, history);
         }
     }
 
     fn told_of(&self, transition: &Transition) -> Vec<String> {
-        let names = |names: &[Located<String>]| -> Vec<String> {
-            names.iter().map(|name| name.value.clone()).collect()
+        let Alert { rule, state, .. } = &transition.alert;
+        let (named, people_only) = match rule.value.audience(*state) {
+            Audience::Named(all) => (all, false),
+            Audience::ThoseWhoTellPeople(all) => (all, true),
         };
-        match transition.rule.value.audience(transition.to) {
-            Audience::Named(all) => names(all),
-            Audience::ThoseWhoTellPeople(all) => {
-                names(all).into_iter().filter(|name| !self.acts.contains(name)).collect()
-            }
-        }
+        let meant = |acts: bool| match transition.notify {
+            Notify::Nobody => false,
+            Notify::All => !(acts && people_only),
+            Notify::World => acts && !people_only,
+            Notify::People => !acts,
+        };
+        let names = named.iter().map(|name| name.value.clone());
+        names.filter(|name| meant(self.acts.contains(name))).collect()
     }
 
     fn history_of(&self, rule: &str) -> Vec<String> {
-        let of_rule = self.history.iter().filter(|transition| &*transition.rule.name == rule);
+        let of_rule = self.history.iter().filter(|one| &*one.alert.rule.name == rule);
         of_rule.map(show_transition).collect()
     }
 
@@ -316,10 +320,10 @@ impl fmt::Display for Expected {
 impl ExpectedAction {
     fn is_met(&self, action: &str, transition: &Transition) -> bool {
         self.action == action
-            && self.alert.value == *transition.rule.name
-            && self.state == transition.to
+            && self.alert.value == *transition.alert.rule.name
+            && self.state == transition.alert.state
             && self.at.is_none_or(|at| Timestamp::default() + at.0 == transition.at)
-            && self.labels.iter().all(|(k, v)| transition.labels.get(k) == Some(v))
+            && self.labels.iter().all(|(k, v)| transition.alert.labels.get(k) == Some(v))
     }
 }
 
@@ -338,9 +342,15 @@ fn show_alert(alert: &Alert) -> String {
 }
 
 fn show_transition(one: &Transition) -> String {
-    let labels: Vec<_> = one.labels.iter().map(|(k, v)| format!("{k}={v:?}")).collect();
-    let told = if one.notify { ", told" } else { "" };
-    format!("{} {} {{{}}}: {}{told}", clock(one.at), one.to, labels.join(","), one.reason)
+    let Alert { state, labels, reason, .. } = &one.alert;
+    let labels: Vec<_> = labels.iter().map(|(k, v)| format!("{k}={v:?}")).collect();
+    let told = match one.notify {
+        Notify::Nobody => "",
+        Notify::All => ", told",
+        Notify::World => ", told to actions that change the world",
+        Notify::People => ", told to people",
+    };
+    format!("{} {state} {{{}}}: {reason}{told}", clock(one.at), labels.join(","))
 }
 
 /// Time since the start of the test.

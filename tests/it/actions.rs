@@ -26,6 +26,8 @@ use crate::support::{LIMIT, Server, config, shared, text, until};
 fn notice(fingerprint: &str, state: State) -> Arc<Notice> {
     let labels: BTreeMap<_, _> = [("target".into(), "gateway; rm -rf /".into())].into();
     Arc::new(Notice {
+        flapping: false,
+        affected: Vec::new(),
         rule: "gateway-down".into(),
         state,
         severity: Severity::Critical,

@@ -215,6 +215,8 @@ pub(crate) fn file(folder: &Path, name: &str, content: &str) -> PathBuf {
 pub(crate) fn notice(target: &str) -> Notice {
     let labels = [("target".to_owned(), target.to_owned())];
     Notice {
+        flapping: false,
+        affected: Vec::new(),
         rule: "rack-hot".into(),
         state: State::Firing,
         severity: Severity::Critical,

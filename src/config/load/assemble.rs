@@ -30,7 +30,9 @@ impl Draft<'_> {
         }
         if !self.incomplete {
             self.check_references(&known);
+            self.find_parents(&known);
         }
+        self.warn_of_parents(&targets);
         self.warn_of_oddities(known.is_empty());
         if !self.diagnostics.is_empty() {
             return Err(self.diagnostics);

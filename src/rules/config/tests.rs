@@ -31,7 +31,7 @@ fn both_forms_become_one_plan() {
     ] {
         let config = load(rule).expect(rule);
         assert_eq!(config.plan.to_string(), plan);
-        assert_eq!(config.plan.end_shown(), end);
+        assert_eq!(config.plan.levels[0].end_shown(), end);
     }
 }
 
@@ -43,10 +43,12 @@ fn every_key_is_read() {
          description = '{{ value | round(1) }}'\nactions = ['ops']\non_clear = []",
     )
     .unwrap();
+    assert_eq!(config.at_least, None);
+    assert_eq!((config.flap_detection, config.settle), (true, SETTLE));
     assert_eq!(config.hold, Duration::from_secs(300));
     assert_eq!(config.keep_firing_for, Duration::from_secs(60));
     assert_eq!(config.on_missing, OnMissing::Fire);
-    assert_eq!(config.severity, Severity::Critical);
+    assert_eq!(config.severity(), Severity::Critical);
     assert_eq!(config.labels["team"], "net");
     assert_eq!(config.summary.unwrap().source(), "{{ labels.target }}");
     assert_eq!(config.actions[0].value, "ops");

@@ -1,55 +1,90 @@
 //! One alert that is not at rest: its states, and how verdicts, gaps and time move it.
 //!
 //! - What holds is pending for `for`, then firing. At the moment `for` is over, a verdict of that
-//!   very time counts before the clock does.
+//!   very time counts before the clock does. Each severity has a `for` of its own: an alert fires
+//!   with the worst that has held for so long, and gets worse once a worse one has.
 //! - What fires goes on until `clear` holds (without one: until `when` does not). From then on it
-//!   is still firing for `keep_firing_for`; only `when` holding again ends that.
+//!   is still firing for `keep_firing_for`; only `when` holding again ends that. Where only the
+//!   worse severity clears, the alert becomes milder at once.
 //! - Data goes missing when its front says so, or by the lookback passing without a verdict. What
 //!   that means is `on_missing`. With `keep` the alert becomes unknown. When data returns, what was
 //!   firing fires on, untold, or clears; what was pending starts again, for a gap proves nothing.
-//! - People are told of a problem they have not heard of and of the end of one they have: a
-//!   recovery of what never fired is nobody's news.
+//! - After a restart nothing is due but the end of the lookback, until its data has been heard of
+//!   again: whether it held meanwhile is for the first sample to say.
+
+mod saved;
+mod telling;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) use saved::Standing;
+use serde::{Deserialize, Serialize};
+
+use super::LOOKBACK;
 use super::alerts::Rule;
+use super::climb::Climb;
+use super::parents::Targets;
 use super::verdict::Verdict;
+use super::window::Window;
 use crate::config::show_duration;
 use crate::rules::config::OnMissing;
 use crate::rules::plan::shown;
-use crate::rules::{Alert, Labels, State, Transition};
+use crate::rules::{Labels, Severity, State, Transition};
 use crate::sample::Timestamp;
 
-/// An alert that is not at rest.
+/// What an alert is moved among.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) rules: &'a [Rule],
+    pub(super) targets: &'a Targets,
+}
+
+/// What a front says of a new alert.
 #[derive(Debug)]
-pub(super) struct Active {
+pub(super) struct Opening {
     /// The rule, by its place in the engine.
     pub(super) rule: u32,
     /// What its front calls that which is judged.
     pub(super) output: u32,
+    /// What its front knows it by when rules have changed.
+    pub(super) origin: u32,
+    /// The target its labels name, by its place.
+    pub(super) target: Option<u32>,
+    pub(super) labels: Labels,
+    /// How long a verdict counts; `None`: until its front says otherwise.
+    pub(super) lookback: Option<Duration>,
+    /// When its data was heard of last.
+    pub(super) last: Timestamp,
+}
+
+/// An alert that is not at rest.
+#[derive(Debug)]
+pub(super) struct Active {
+    pub(super) rule: u32,
+    pub(super) output: u32,
+    pub(super) origin: u32,
     /// The time of its entry among the timers; at or before when it is due.
     pub(super) armed: Option<Timestamp>,
-    /// How long a verdict counts; `None`: until its front says otherwise.
+    pub(super) target: Option<u32>,
+    /// Whether its rule counts it among those that have fired.
+    pub(super) counted: bool,
+    /// Whether it has changed since it was saved.
+    pub(super) dirty: bool,
+    /// What it is saved by, where it has been.
+    pub(super) key: Option<Arc<str>>,
+    pub(super) labels: Arc<Labels>,
     lookback: Option<Duration>,
     /// When it was judged last.
     last: Timestamp,
-    labels: Arc<Labels>,
-    phase: Phase,
-    /// Since when the rule has held.
-    since: Timestamp,
-    /// Whether a value has held since, or missing data alone.
-    held: bool,
-    /// Since when there has been no data.
-    missing: Option<Timestamp>,
-    value: Option<f64>,
-    reason: String,
-    told: bool,
+    /// Restored, and not judged since.
+    asleep: bool,
+    now: Standing,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 enum Phase {
-    /// At rest; kept because missing data would move it.
+    /// At rest; kept because missing data would move it, or for what happened of late.
     Watching,
     Pending,
     Firing,
@@ -74,266 +109,371 @@ impl Phase {
     }
 }
 
+/// What time alone brings, the first of two at one time first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// The last verdict counts no more.
+    Expiry,
+    /// What happened of late counts no more.
+    Forget,
+    /// A severity has held for `for`.
+    Held,
+    /// `keep_firing_for` is over.
+    Cleared,
+    /// `settle` is over.
+    Settled,
+}
+
 impl Active {
-    pub(super) fn new(
-        rule: u32,
-        output: u32,
-        labels: Arc<Labels>,
-        lookback: Option<Duration>,
-        last: Timestamp,
-    ) -> Self {
+    pub(super) fn new(opening: Opening) -> Self {
+        let Opening { rule, output, origin, target, labels, lookback, last } = opening;
         Self {
             rule,
             output,
+            origin,
             armed: None,
+            target,
+            counted: false,
+            dirty: false,
+            key: None,
+            labels: Arc::new(labels),
             lookback,
             last,
-            labels,
-            phase: Phase::Watching,
-            since: Timestamp::default(),
-            held: false,
-            missing: None,
-            value: None,
-            reason: String::new(),
-            told: false,
+            asleep: false,
+            now: Standing::default(),
         }
     }
 
+    /// Whether there is nothing to keep it for but missing data.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.phase == Phase::Watching
+        let Standing { phase, window, flaps, .. } = &self.now;
+        *phase == Phase::Watching && window.is_empty() && flaps.is_quiet()
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.now.phase.state()
+    }
+
+    /// The severity it fires with, or fired with before its data went missing.
+    pub(super) fn fired(&self) -> Option<Severity> {
+        match self.now.phase {
+            Phase::Firing | Phase::Clearing { .. } | Phase::Unknown { fired: true } => {
+                Some(self.now.severity)
+            }
+            Phase::Watching | Phase::Pending | Phase::Unknown { fired: false } => None,
+        }
     }
 
     /// What its front found, not before the last time.
     pub(super) fn judge(
         &mut self,
-        rule: &Rule,
+        cx: Around<'_>,
         at: Timestamp,
         verdict: Verdict,
         out: &mut Vec<Transition>,
     ) {
         self.last = at;
         match verdict {
-            Verdict::Missing { since } => self.miss(rule, at, since, out),
+            Verdict::Missing { since } => self.miss(cx, at, since, out),
             Verdict::Data { value, holds, stays } => {
-                self.missing = None;
-                self.value = value;
-                self.data(rule, at, holds.is_some(), stays.is_some(), out);
+                self.wake(cx, at);
+                self.now.missing = None;
+                self.now.value = value;
+                self.data(cx, at, holds, stays, out);
+                if cx.rules[self.rule as usize].flap_detection {
+                    self.now.flaps.sample();
+                    self.calm(cx, at, out);
+                }
             }
         }
     }
 
     fn data(
         &mut self,
-        rule: &Rule,
+        cx: Around<'_>,
         at: Timestamp,
-        holds: bool,
-        stays: bool,
+        mut holds: Option<Severity>,
+        mut stays: Option<Severity>,
         out: &mut Vec<Transition>,
     ) {
-        self.held |= holds;
-        match self.phase {
-            Phase::Watching if holds => self.begin(rule, at, out),
-            Phase::Watching => {}
-            Phase::Pending if !holds => self.end(rule, at, false, out),
-            Phase::Pending if at >= self.since + rule.hold => self.fire(rule, at, out),
-            Phase::Pending => {}
-            Phase::Unknown { fired: false } if holds => self.begin(rule, at, out),
-            Phase::Unknown { fired: false } => self.end(rule, at, false, out),
-            Phase::Firing | Phase::Unknown { fired: true } => {
-                // Where only missing data fired it there is no threshold to stay clear of.
-                if !stays || !self.held {
-                    self.clear(rule, at, out);
-                } else if self.phase != Phase::Firing {
-                    let reason = self.back();
-                    self.turn(rule, Phase::Firing, at, reason, out);
-                }
+        let rule = &cx.rules[self.rule as usize];
+        if let Some(of) = rule.at_least {
+            (holds, stays) = self.now.window.push(of, holds, stays);
+        }
+        self.now.held |= holds.is_some();
+        let climb = self.now.climb;
+        self.now.climb.update(holds, at);
+        self.dirty |= climb != self.now.climb;
+        let reached = self.now.climb.reached(rule.hold, at);
+        match (self.now.phase, holds) {
+            (Phase::Watching | Phase::Unknown { fired: false }, Some(severity)) => {
+                self.begin(cx, severity, at, out);
             }
-            Phase::Clearing { .. } if holds => self.phase = Phase::Firing,
-            Phase::Clearing { until, .. } if at >= until => self.end(rule, at, true, out),
-            Phase::Clearing { .. } => {}
+            (Phase::Watching, None) => {}
+            (Phase::Pending | Phase::Unknown { fired: false }, None) => {
+                self.end(cx, at, false, out);
+            }
+            (Phase::Pending, Some(severity)) => match reached {
+                Some(severity) => self.fire(cx, severity, at, out),
+                None => self.now.severity = severity,
+            },
+            (Phase::Clearing { .. }, Some(_)) => {
+                self.resume();
+                self.weigh(cx, at, stays, reached, out);
+            }
+            (Phase::Clearing { until, .. }, None) if at >= until => self.end(cx, at, true, out),
+            (Phase::Clearing { .. }, None) => {}
+            (Phase::Firing | Phase::Unknown { fired: true }, _) => {
+                // Where only missing data fired it there is no threshold to stay clear of.
+                if stays.is_none() || !self.now.held {
+                    self.clear(cx, at, out);
+                    return;
+                }
+                if self.now.phase != Phase::Firing {
+                    let reason = self.back();
+                    self.turn(cx, Phase::Firing, self.now.severity, at, reason, out);
+                }
+                self.weigh(cx, at, stays, reached, out);
+            }
         }
     }
 
-    /// There is no data since `since`, which shows at `at`.
-    fn miss(&mut self, rule: &Rule, at: Timestamp, since: Timestamp, out: &mut Vec<Transition>) {
-        if self.missing.is_some() {
+    /// What fires gets worse or milder.
+    fn weigh(
+        &mut self,
+        cx: Around<'_>,
+        at: Timestamp,
+        stays: Option<Severity>,
+        reached: Option<Severity>,
+        out: &mut Vec<Transition>,
+    ) {
+        let before = self.now.severity;
+        let Some(severity) = stays.min(Some(before)).max(reached) else { return };
+        if severity == before {
             return;
         }
-        self.missing = Some(since);
-        let reason = format!("data missing since {since}");
-        match (rule.on_missing, self.phase) {
+        let rule = &cx.rules[self.rule as usize];
+        let reason = if severity > before {
+            self.held_for(rule, severity)
+        } else {
+            let at = self.now.value.map_or_else(String::new, |v| format!(" at {}", shown(v)));
+            let (end, when) = (&rule.words(before).end, &rule.words(severity).when);
+            format!("no longer {}{at} ({end}), still {when}", before.as_str())
+        };
+        self.turn(cx, Phase::Firing, severity, at, reason, out);
+    }
+
+    /// There is no data since `since`, which shows at `at`.
+    fn miss(&mut self, cx: Around<'_>, at: Timestamp, since: Timestamp, out: &mut Vec<Transition>) {
+        if self.now.missing.is_some() {
+            return;
+        }
+        let rule = &cx.rules[self.rule as usize];
+        self.now.missing = Some(since);
+        if rule.on_missing != OnMissing::Fire {
+            self.now.climb = Climb::default();
+        }
+        let severity = self.now.severity;
+        match (rule.on_missing, self.now.phase) {
             (OnMissing::Fire, Phase::Watching) => {
-                self.value = None;
-                self.begin(rule, at, out);
+                self.now.value = None;
+                self.now.climb.update(Some(rule.mildest()), at);
+                self.begin(cx, rule.mildest(), at, out);
             }
-            (OnMissing::Fire, Phase::Clearing { .. }) => self.phase = Phase::Firing,
+            (OnMissing::Fire, Phase::Clearing { .. }) => self.resume(),
             (OnMissing::Fire, _) | (_, Phase::Watching) => {}
             (OnMissing::Clear, _) => {
-                self.value = None;
-                self.turn(rule, Phase::Watching, at, reason, out);
+                self.now.value = None;
+                let reason = self.missing(cx, since);
+                self.turn(cx, Phase::Watching, severity, at, reason, out);
             }
             (OnMissing::Keep, phase) => {
                 let fired = phase.state() == State::Firing;
-                self.turn(rule, Phase::Unknown { fired }, at, reason, out);
+                let reason = self.missing(cx, since);
+                self.turn(cx, Phase::Unknown { fired }, severity, at, reason, out);
             }
         }
     }
 
     /// Whatever is due by `now` happens, each at its own time.
-    pub(super) fn pass(&mut self, rule: &Rule, now: Timestamp, out: &mut Vec<Transition>) {
-        while let Some(due) = self.due(rule).filter(|due| *due <= now) {
-            if self.expiry() == Some(due) {
-                self.miss(rule, due, self.last, out);
-                continue;
-            }
-            match self.phase {
-                Phase::Pending => self.fire(rule, due, out),
-                Phase::Clearing { .. } => self.end(rule, due, true, out),
-                _ => return,
+    pub(super) fn pass(&mut self, cx: Around<'_>, now: Timestamp, out: &mut Vec<Transition>) {
+        while let Some((at, due)) = self.next_due(&cx.rules[self.rule as usize])
+            && at <= now
+        {
+            let rule = &cx.rules[self.rule as usize];
+            match due {
+                Due::Expiry => self.miss(cx, at, self.last, out),
+                Due::Forget => self.forget(cx, at, out),
+                Due::Cleared => self.end(cx, at, true, out),
+                Due::Settled => self.settled(cx, at, out),
+                Due::Held => {
+                    let reached = self.now.climb.reached(rule.hold, at);
+                    match (self.now.phase, reached) {
+                        (Phase::Pending, Some(severity)) => self.fire(cx, severity, at, out),
+                        (_, reached) => self.weigh(cx, at, None, reached, out),
+                    }
+                }
             }
         }
     }
 
     /// When time alone moves it next.
     pub(super) fn due(&self, rule: &Rule) -> Option<Timestamp> {
-        let timer = match self.phase {
-            Phase::Pending => Some(self.since + rule.hold),
-            Phase::Clearing { until, .. } => Some(until),
-            _ => None,
-        };
-        timer.into_iter().chain(self.expiry()).min()
+        self.next_due(rule).map(|(at, _)| at)
     }
 
-    fn expiry(&self) -> Option<Timestamp> {
-        self.lookback.filter(|_| self.missing.is_none()).map(|lookback| self.last + lookback)
+    fn next_due(&self, rule: &Rule) -> Option<(Timestamp, Due)> {
+        let Standing { phase, climb, severity, telling, missing, .. } = &self.now;
+        let at_rest = *phase == Phase::Watching;
+        let expiry = self.lookback.filter(|_| missing.is_none()).map(|time| self.last + time);
+        let forget = (at_rest && missing.is_some() && !self.is_at_rest())
+            .then(|| self.last + self.lookback.unwrap_or(LOOKBACK));
+        let (mut held, mut cleared, mut settled) = (None, None, None);
+        if !self.asleep {
+            match phase {
+                Phase::Pending => held = climb.next(None, rule.hold),
+                Phase::Firing => held = climb.next(Some(*severity), rule.hold),
+                Phase::Clearing { until, .. } => cleared = Some(*until),
+                Phase::Watching | Phase::Unknown { .. } => {}
+            }
+            settled = telling.held_until().filter(|_| phase.state() == State::Firing);
+        }
+        [
+            (expiry, Due::Expiry),
+            (forget, Due::Forget),
+            (held, Due::Held),
+            (cleared, Due::Cleared),
+            (settled, Due::Settled),
+        ]
+        .into_iter()
+        .filter_map(|(at, due)| Some((at?, due)))
+        .min_by_key(|(at, _)| *at)
     }
 
-    /// The rule is gone or has changed.
+    /// The rule is gone or has changed, or the target is.
     pub(super) fn drop_rule(
         &mut self,
-        rule: &Rule,
+        cx: Around<'_>,
         at: Timestamp,
         reason: &str,
         out: &mut Vec<Transition>,
     ) {
-        self.turn(rule, Phase::Watching, at, reason.to_owned(), out);
+        let flapping = std::mem::take(&mut self.now.flaps).flapping;
+        if flapping && self.state() == State::Inactive {
+            reason.clone_into(&mut self.now.reason);
+            return self.calmed(cx, at, out);
+        }
+        self.turn(cx, Phase::Watching, self.now.severity, at, reason.to_owned(), out);
     }
 
-    /// All its times move by a step of the clock.
-    pub(super) fn shift(&mut self, nanos: i64) {
-        self.armed = self.armed.map(|time| time.shifted(nanos));
-        self.last = self.last.shifted(nanos);
-        self.since = self.since.shifted(nanos);
-        self.missing = self.missing.map(|time| time.shifted(nanos));
-        if let Phase::Clearing { until, .. } = &mut self.phase {
-            *until = until.shifted(nanos);
+    /// What happened of late counts no more.
+    fn forget(&mut self, cx: Around<'_>, at: Timestamp, out: &mut Vec<Transition>) {
+        self.now.window = Window::default();
+        let flapping = std::mem::take(&mut self.now.flaps).flapping;
+        if flapping {
+            self.now.reason = "no longer flapping: there is no data any more".to_owned();
+            self.calmed(cx, at, out);
         }
     }
 
-    /// As the API shows it; `None` at rest.
-    pub(super) fn shown(&self, rule: &Rule) -> Option<Alert> {
-        (!self.is_at_rest()).then(|| Alert {
-            rule: rule.config.clone(),
-            labels: self.labels.clone(),
-            state: self.phase.state(),
-            since: self.since,
-            value: self.value,
-            reason: self.reason.clone(),
-        })
-    }
-
-    fn begin(&mut self, rule: &Rule, at: Timestamp, out: &mut Vec<Transition>) {
-        self.since = at;
-        self.held = self.missing.is_none();
-        let reason = match self.missing {
-            None => self.compared(&rule.when),
-            Some(since) => format!("data missing since {since}"),
+    fn begin(
+        &mut self,
+        cx: Around<'_>,
+        severity: Severity,
+        at: Timestamp,
+        out: &mut Vec<Transition>,
+    ) {
+        let rule = &cx.rules[self.rule as usize];
+        self.now.since = at;
+        self.now.held = self.now.missing.is_none();
+        let reason = match self.now.missing {
+            None => self.compared(&rule.words(severity).when),
+            Some(since) => self.missing(cx, since),
         };
         let next = if rule.hold.is_zero() { Phase::Firing } else { Phase::Pending };
-        self.turn(rule, next, at, reason, out);
+        self.turn(cx, next, severity, at, reason, out);
     }
 
-    fn fire(&mut self, rule: &Rule, at: Timestamp, out: &mut Vec<Transition>) {
-        let held = show_duration(rule.hold);
-        let reason = match (self.missing, self.value) {
-            (Some(since), _) => format!("data missing since {since}, for {held}"),
-            (None, Some(value)) => format!("held for {held} at {} ({})", shown(value), rule.when),
-            (None, None) => format!("held for {held} ({})", rule.when),
+    fn fire(
+        &mut self,
+        cx: Around<'_>,
+        severity: Severity,
+        at: Timestamp,
+        out: &mut Vec<Transition>,
+    ) {
+        let rule = &cx.rules[self.rule as usize];
+        let reason = match self.now.missing {
+            None => self.held_for(rule, severity),
+            Some(since) => format!("{}, for {}", self.missing(cx, since), show_duration(rule.hold)),
         };
-        self.turn(rule, Phase::Firing, at, reason, out);
+        self.turn(cx, Phase::Firing, severity, at, reason, out);
     }
 
-    fn clear(&mut self, rule: &Rule, at: Timestamp, out: &mut Vec<Transition>) {
-        if rule.keep.is_zero() {
-            return self.end(rule, at, false, out);
+    fn clear(&mut self, cx: Around<'_>, at: Timestamp, out: &mut Vec<Transition>) {
+        let keep = cx.rules[self.rule as usize].keep;
+        if keep.is_zero() {
+            return self.end(cx, at, false, out);
         }
-        let next = Phase::Clearing { until: at + rule.keep, at_value: self.value };
+        let next = Phase::Clearing { until: at + keep, at_value: self.now.value };
         let reason = self.back();
-        self.turn(rule, next, at, reason, out);
+        self.turn(cx, next, self.now.severity, at, reason, out);
     }
 
-    fn end(&mut self, rule: &Rule, at: Timestamp, kept: bool, out: &mut Vec<Transition>) {
-        let value = match self.phase {
+    /// What was clearing holds again.
+    fn resume(&mut self) {
+        self.now.phase = Phase::Firing;
+        self.dirty = true;
+    }
+
+    fn end(&mut self, cx: Around<'_>, at: Timestamp, kept: bool, out: &mut Vec<Transition>) {
+        let rule = &cx.rules[self.rule as usize];
+        let value = match self.now.phase {
             Phase::Clearing { at_value, .. } => at_value,
-            _ => self.value,
+            _ => self.now.value,
         };
-        let mut reason = match (self.phase, value) {
+        let words = rule.words(rule.mildest());
+        let mut reason = match (self.now.phase, value) {
             (Phase::Pending | Phase::Unknown { fired: false }, Some(value)) => {
-                format!("{} is no longer {}", shown(value), rule.when)
+                format!("{} is no longer {}", shown(value), words.when)
             }
             (Phase::Pending | Phase::Unknown { fired: false }, None) => {
-                format!("no longer {}", rule.when)
+                format!("no longer {}", words.when)
             }
-            (_, Some(value)) if self.held => format!("cleared at {} ({})", shown(value), rule.end),
-            (_, None) if self.held => format!("cleared ({})", rule.end),
+            (_, Some(value)) if self.now.held => {
+                format!("cleared at {} ({})", shown(value), words.end)
+            }
+            (_, None) if self.now.held => format!("cleared ({})", words.end),
             _ => self.back(),
         };
         if kept {
             reason += &format!(", kept firing for {}", show_duration(rule.keep));
         }
-        self.turn(rule, Phase::Watching, at, reason, out);
+        self.turn(cx, Phase::Watching, self.now.severity, at, reason, out);
     }
 
     /// `31.4 > 30`, or what holds where there is no value.
     fn compared(&self, condition: &str) -> String {
-        self.value.map_or_else(|| condition.to_owned(), |v| format!("{} {condition}", shown(v)))
+        let value = self.now.value.map(|value| format!("{} {condition}", shown(value)));
+        value.unwrap_or_else(|| condition.to_owned())
+    }
+
+    /// `held for 30s at 31.4 (> 30)`
+    fn held_for(&self, rule: &Rule, severity: Severity) -> String {
+        let when = &rule.words(severity).when;
+        if rule.hold.is_zero() {
+            return self.compared(when);
+        }
+        let at = self.now.value.map_or_else(String::new, |v| format!(" at {}", shown(v)));
+        format!("held for {}{at} ({when})", show_duration(rule.hold))
     }
 
     fn back(&self) -> String {
-        self.value
-            .map_or_else(|| "data is back".to_owned(), |v| format!("data is back at {}", shown(v)))
+        let at = self.now.value.map_or_else(String::new, |v| format!(" at {}", shown(v)));
+        format!("data is back{at}")
     }
 
-    /// The one place where states change, and where it is decided whether people are told.
-    fn turn(
-        &mut self,
-        rule: &Rule,
-        next: Phase,
-        at: Timestamp,
-        reason: String,
-        out: &mut Vec<Transition>,
-    ) {
-        let (from, to) = (self.phase.state(), next.state());
-        self.phase = next;
-        if from == to {
-            return;
-        }
-        let notify = match to {
-            State::Firing => !std::mem::replace(&mut self.told, true),
-            State::Inactive => std::mem::take(&mut self.told),
-            State::Pending | State::Unknown => false,
-        };
-        self.reason.clone_from(&reason);
-        out.push(Transition {
-            rule: rule.config.clone(),
-            labels: self.labels.clone(),
-            from,
-            to,
-            at,
-            since: self.since,
-            value: if self.missing.is_some() { None } else { self.value },
-            reason,
-            notify,
-        });
+    fn missing(&self, cx: Around<'_>, since: Timestamp) -> String {
+        let down = if cx.targets.is_down(self.target) { "target down, " } else { "" };
+        format!("{down}data missing since {since}")
     }
 }

@@ -4,22 +4,30 @@
 //! stands for is the front's to know. Fronts hand in verdicts, each with its time; an alert that is
 //! at rest again is let go, and the front is told.
 
+mod family;
+mod rule;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::active::Active;
+use rustc_hash::FxHashSet;
+
+pub(super) use rule::Rule;
+
+use super::active::{Active, Around, Opening, Standing};
 use super::index;
+use super::parents::Targets;
+use super::saved::{Saved, Unsaved};
 use super::verdict::Verdict;
-use crate::config::Named;
 use crate::rules::config::OnMissing;
-use crate::rules::{Alert, Labels, RuleConfig, Transition};
+use crate::rules::{Alert, Transition};
 use crate::sample::Timestamp;
 
 /// The alerts there are.
 #[derive(Debug, Default)]
 pub(super) struct Alerts {
     pub(super) rules: Vec<Rule>,
+    pub(super) targets: Targets,
     slots: Vec<Option<Active>>,
     /// Places in `slots` that are free.
     free: Vec<u32>,
@@ -28,51 +36,42 @@ pub(super) struct Alerts {
     timers: BTreeSet<(Timestamp, u32)>,
     /// Outputs whose alerts were let go by time and not by a verdict: their fronts must forget them.
     pub(super) released: Vec<u32>,
-}
-
-/// A rule as its alerts need it.
-#[derive(Debug)]
-pub(super) struct Rule {
-    pub(super) hold: Duration,
-    pub(super) keep: Duration,
-    pub(super) on_missing: OnMissing,
-    /// What holds, as in `> 35`.
-    pub(super) when: String,
-    /// What ends it, as in `< 32`.
-    pub(super) end: String,
-    pub(super) config: Arc<Named<RuleConfig>>,
-}
-
-impl Rule {
-    pub(super) fn new(config: Arc<Named<RuleConfig>>) -> Self {
-        let RuleConfig { plan, hold, keep_firing_for, on_missing, .. } = &config.value;
-        Self {
-            hold: *hold,
-            keep: *keep_firing_for,
-            on_missing: *on_missing,
-            when: plan.when.to_string(),
-            end: plan.end_shown(),
-            config,
-        }
-    }
+    /// Alerts of rules that depend on something.
+    dependants: BTreeSet<u32>,
+    /// Parents that have gone down or come up, and are still to be followed.
+    changed: Vec<family::Changed>,
+    /// Alerts that are not as they were saved.
+    dirty: FxHashSet<u32>,
+    /// What alerts that are at rest again were saved by.
+    gone: Vec<Arc<str>>,
 }
 
 impl Alerts {
-    /// A new alert, at rest, to be judged or [settled](Alerts::settle) next. Data counts for `lookback` from `last` on; `None`: its front says when
-    /// data goes missing.
-    pub(super) fn open(
-        &mut self,
-        rule: u32,
-        output: u32,
-        labels: Arc<Labels>,
-        lookback: Option<Duration>,
-        last: Timestamp,
-    ) -> u32 {
+    /// Takes other rules, whose alerts have [moved](Alerts::move_rules) to their places.
+    pub(super) fn set_rules(&mut self, rules: Vec<Rule>) {
+        self.rules = rules;
+        self.dependants.clear();
+        for (id, alert) in self.slots.iter().enumerate() {
+            let Some(alert) = alert else { continue };
+            let rule = &mut self.rules[alert.rule as usize];
+            rule.fired += u32::from(alert.counted);
+            if rule.parents.is_some() {
+                self.dependants.insert(index(id));
+            }
+        }
+    }
+
+    /// A new alert, at rest, to be judged or [settled](Alerts::settle) next.
+    pub(super) fn open(&mut self, opening: Opening) -> u32 {
+        let depends = self.rules[opening.rule as usize].parents.is_some();
         let id = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             index(self.slots.len() - 1)
         });
-        self.slots[id as usize] = Some(Active::new(rule, output, labels, lookback, last));
+        self.slots[id as usize] = Some(Active::new(opening));
+        if depends {
+            self.dependants.insert(id);
+        }
         id
     }
 
@@ -85,11 +84,10 @@ impl Alerts {
         verdict: Verdict,
         out: &mut Vec<Transition>,
     ) -> bool {
-        let Some(alert) = &mut self.slots[id as usize] else { return false };
-        let rule = &self.rules[alert.rule as usize];
-        alert.pass(rule, at.shifted(-1), out);
-        alert.judge(rule, at, verdict, out);
-        self.settle(id)
+        self.with(id, at, out, |alert, cx, out| {
+            alert.pass(cx, at.shifted(-1), out);
+            alert.judge(cx, at, verdict, out);
+        })
     }
 
     pub(super) fn tick(&mut self, now: Timestamp, out: &mut Vec<Transition>) {
@@ -100,8 +98,8 @@ impl Alerts {
             let Some(alert) = &mut self.slots[id as usize] else { continue };
             alert.armed = None;
             let output = alert.output;
-            alert.pass(&self.rules[alert.rule as usize], now, out);
-            if !self.settle(id) {
+            // To its own time and no further: what others do meanwhile may matter to it.
+            if !self.with(id, time, out, |alert, cx, out| alert.pass(cx, time, out)) {
                 self.released.push(output);
             }
         }
@@ -115,6 +113,7 @@ impl Alerts {
         for alert in self.slots.iter_mut().flatten() {
             alert.shift(nanos);
         }
+        self.targets.shift(nanos);
         self.timers = self.timers.iter().map(|(time, id)| (time.shifted(nanos), *id)).collect();
     }
 
@@ -126,21 +125,24 @@ impl Alerts {
         out: &mut Vec<Transition>,
     ) {
         for id in 0..self.slots.len() {
-            let Some(alert) = &mut self.slots[id] else { continue };
-            match moved[alert.rule as usize] {
-                Ok(place) => alert.rule = place,
-                // Its rule's old place is what `end` looks at: rules are replaced only afterwards.
-                Err(reason) => self.end(index(id), now, reason, out),
+            let Some(alert) = &self.slots[id] else { continue };
+            // Rules are replaced only afterwards, so that ends are still of the old ones.
+            if let Err(reason) = moved[alert.rule as usize] {
+                self.end(index(id), now, reason, out);
             }
+        }
+        for alert in self.slots.iter_mut().flatten() {
+            alert.rule = moved[alert.rule as usize].unwrap_or_default();
         }
     }
 
     /// Ends an alert for a reason that is not its data.
     pub(super) fn end(&mut self, id: u32, now: Timestamp, reason: &str, out: &mut Vec<Transition>) {
-        let Some(alert) = &mut self.slots[id as usize] else { return };
-        alert.drop_rule(&self.rules[alert.rule as usize], now, reason, out);
+        let Some(alert) = &self.slots[id as usize] else { return };
         self.released.push(alert.output);
-        self.release(id);
+        if self.with(id, now, out, |alert, cx, out| alert.drop_rule(cx, now, reason, out)) {
+            self.release(id);
+        }
     }
 
     pub(super) fn has(&self, id: u32) -> bool {
@@ -154,18 +156,78 @@ impl Alerts {
     }
 
     pub(super) fn shown(&self) -> Vec<Alert> {
-        let active = self.slots.iter().flatten();
-        active.filter_map(|alert| alert.shown(&self.rules[alert.rule as usize])).collect()
+        let cx = Around { rules: &self.rules, targets: &self.targets };
+        self.slots.iter().flatten().filter(|one| one.is_active()).map(|one| one.shown(cx)).collect()
+    }
+
+    /// Gives an alert how it stood before a restart.
+    pub(super) fn restore(&mut self, id: u32, key: Arc<str>, standing: Standing, now: Timestamp) {
+        let Some(Some(alert)) = self.slots.get_mut(id as usize) else { return };
+        alert.key = Some(key);
+        alert.restore(standing, now);
+        self.settle(id);
+    }
+
+    /// What alerts that have changed since they were asked for last are saved as.
+    pub(super) fn unsaved(
+        &mut self,
+        save: impl Fn(&Rule, &Active) -> (Arc<str>, Saved),
+    ) -> Vec<Unsaved> {
+        let mut unsaved: Vec<_> = self.gone.drain(..).map(|key| (key, None)).collect();
+        for id in std::mem::take(&mut self.dirty) {
+            let Some(alert) = &mut self.slots[id as usize] else { continue };
+            let (key, saved) = save(&self.rules[alert.rule as usize], alert);
+            alert.key = Some(key.clone());
+            unsaved.push((key, Some(saved)));
+        }
+        unsaved
+    }
+
+    /// What was saved by this key is no more.
+    pub(super) fn forget_saved(&mut self, key: Arc<str>) {
+        self.gone.push(key);
+    }
+
+    /// Moves an alert, and whatever depends on it; says whether it is still there.
+    fn with(
+        &mut self,
+        id: u32,
+        at: Timestamp,
+        out: &mut Vec<Transition>,
+        f: impl FnOnce(&mut Active, Around<'_>, &mut Vec<Transition>),
+    ) -> bool {
+        let from = out.len();
+        let Some(alert) = &mut self.slots[id as usize] else { return false };
+        f(alert, Around { rules: &self.rules, targets: &self.targets }, out);
+        let parent = (alert.rule, alert.target);
+        let stays = self.settle(id);
+        if out.len() > from && !self.dependants.is_empty() {
+            self.name_affected(parent, &mut out[from..]);
+        }
+        self.follow(at, out);
+        stays
     }
 
     /// After an alert may have moved: it is let go at rest, or its timer set. Says whether it is
     /// still there.
     pub(super) fn settle(&mut self, id: u32) -> bool {
         let Some(alert) = &mut self.slots[id as usize] else { return false };
-        let rule = &self.rules[alert.rule as usize];
+        let rule = &mut self.rules[alert.rule as usize];
+        let fired = alert.fired().is_some();
+        if fired != alert.counted {
+            alert.counted = fired;
+            let was_down = rule.fired > 0;
+            rule.fired = if fired { rule.fired + 1 } else { rule.fired - 1 };
+            if was_down != (rule.fired > 0) {
+                self.changed.push(family::Changed::Rule(alert.rule));
+            }
+        }
         if alert.is_at_rest() && rule.on_missing != OnMissing::Fire {
             self.release(id);
             return false;
+        }
+        if std::mem::take(&mut alert.dirty) {
+            self.dirty.insert(id);
         }
         // An entry that is early wakes for nothing once, and is then set right.
         let due = alert.due(rule);
@@ -183,6 +245,9 @@ impl Alerts {
         if let Some(armed) = alert.armed {
             self.timers.remove(&(armed, id));
         }
+        self.dependants.remove(&id);
+        self.dirty.remove(&id);
+        self.gone.extend(alert.key);
         self.free.push(id);
     }
 

@@ -1,8 +1,6 @@
-use std::path::Path;
-
 use super::*;
 use crate::config::Loader;
-use crate::rules::State;
+use crate::rules::{Notify, State};
 use crate::sample::{STALE, Sample};
 
 /// An engine, and its transitions in words.
@@ -13,7 +11,10 @@ struct Bench {
 }
 
 fn rules(text: &str) -> Vec<Arc<Named<RuleConfig>>> {
-    Loader { env: &|_| None }.load_text(Path::new("t.toml"), text).unwrap().rules
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t.toml");
+    std::fs::write(&path, text).unwrap();
+    Loader { env: &|_| None }.load_rules(&path).unwrap_or_else(|wrong| panic!("{wrong}"))
 }
 
 fn time(seconds: f64) -> Timestamp {
@@ -35,7 +36,21 @@ impl Bench {
     }
 
     fn sample(&mut self, seconds: f64, value: f64) -> Vec<String> {
-        let batch = self.batch("a", seconds, value);
+        self.sample_of("a", seconds, value)
+    }
+
+    fn sample_of(&mut self, target: &str, seconds: f64, value: f64) -> Vec<String> {
+        let batch = self.batch(target, seconds, value);
+        self.engine.apply(&batch, &mut self.out);
+        self.said()
+    }
+
+    /// Whether a target answers.
+    fn up(&mut self, target: &str, seconds: f64, up: bool) -> Vec<String> {
+        let tags = [("target", target), ("kind", "test")];
+        let series = self.catalogue.intern("target", "up", &tags);
+        let samples = vec![Sample { series, value: f64::from(u8::from(up)) }];
+        let batch = Batch { target: target.into(), time: time(seconds), samples };
         self.engine.apply(&batch, &mut self.out);
         self.said()
     }
@@ -50,7 +65,14 @@ impl Bench {
         let start = time(0.0);
         let one = |t: Transition| {
             let at = t.at.since(start).as_secs_f64();
-            format!("{}@{at}{} {}", t.to, if t.notify { "!" } else { "" }, t.reason)
+            let told = match t.notify {
+                Notify::Nobody => "",
+                Notify::All => "!",
+                Notify::World => "!world",
+                Notify::People => "!people",
+            };
+            let from = if t.from == t.alert.state { "still " } else { "" };
+            format!("{from}{}@{at}{told} {}", t.alert.state, t.alert.reason)
         };
         self.out.drain(..).map(one).collect()
     }
@@ -70,8 +92,9 @@ fn what_holds_is_pending_then_firing_then_clears_with_its_value() {
     assert_eq!(bench.tick(40.0), ["firing@40! held for 30s at 37.5 (> 35)"]);
     assert_eq!(bench.sample(50.0, 33.0), NONE);
     assert_eq!(bench.sample(60.0, 31.0), ["inactive@60! cleared at 31 (< 32)"]);
-    assert_eq!(bench.engine.next_tick(), None);
     assert!(bench.engine.alerts().is_empty());
+    assert_eq!(bench.tick(360.0), NONE, "what happened of late is forgotten");
+    assert_eq!((bench.engine.next_tick(), bench.engine.alerts.sizes().0), (None, 0));
 }
 
 #[test]
@@ -251,7 +274,7 @@ fn a_reload_keeps_the_alerts_and_timers_of_rules_that_did_not_change() {
     assert_eq!(bench.sample(6.0, 36.0), ["firing@6! 36 > 33"]);
     assert_eq!(bench.tick(30.0), ["firing@30! held for 30s at 36 (> 35)"]);
     let changed = moved.replace("above = 35", "above = 34");
-    assert_eq!(reload(&mut bench, &changed, 40.0), ["inactive@40! the rule has changed"]);
+    assert_eq!(reload(&mut bench, &changed, 40.0), ["inactive@40! rule reloaded: it has changed"]);
     assert_eq!(bench.sample(41.0, 36.0), ["pending@41 36 > 34"]);
     assert_eq!(reload(&mut bench, other, 50.0).len(), 2, "one was pending, one was told");
     assert_eq!(bench.engine.next_tick().is_some(), bench.engine.alerts().len() == 1);
@@ -293,148 +316,7 @@ fn a_rule_judges_its_own_series_and_labels_its_alerts() {
     assert_eq!(bench.engine.alerts()[0].notice(time(1.0)).fingerprint, notice.fingerprint);
 }
 
-mod properties {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::rules::Labels;
-
-    /// What happens to series 0–2, one after the other.
-    #[derive(Debug, Clone)]
-    enum Happening {
-        Sample(usize, f64),
-        Stale(usize),
-        Step(i64),
-    }
-
-    fn happening() -> impl Strategy<Value = (u32, Happening)> {
-        let what = prop_oneof![
-            8 => (0..3usize, 28..38i32).prop_map(|(s, v)| Happening::Sample(s, f64::from(v))),
-            2 => (0..3usize).prop_map(Happening::Stale),
-            1 => (-400..400i64).prop_map(Happening::Step),
-        ];
-        // Mostly small steps of time, now and then a gap beyond the lookback.
-        (prop_oneof![9 => 0..40u32, 1 => 200..700u32], what)
-    }
-
-    const RULES: &str = "
-        [rule.plain]\nmetric = 'rack_celsius'\nabove = 33\n
-        [rule.slow]\nmetric = 'rack_celsius'\nabove = 33\nclear_below = 31\nfor = '45s'\n
-        [rule.sticky]\nmetric = 'rack_celsius'\nbelow = 30\nfor = '20s'\nkeep_firing_for = '90s'\n
-        [rule.silent]\nmetric = 'rack_celsius'\nabove = 35\nfor = '30s'\non_missing = 'fire'\n
-        [rule.gone]\nmetric = 'rack_celsius'\noutside = [30, 35]\non_missing = 'clear'\n
-    ";
-
-    /// One alert's transitions in order.
-    type Histories = std::collections::BTreeMap<(String, Labels), Vec<Transition>>;
-
-    fn histories(out: &[Transition]) -> Histories {
-        let mut all = Histories::new();
-        for transition in out {
-            let key = (transition.rule.name.to_string(), (*transition.labels).clone());
-            all.entry(key).or_default().push(transition.clone());
-        }
-        all
-    }
-
-    /// Runs it all, with a tick before a happening where `ticks` says so.
-    fn run(happenings: &[(u32, Happening)], ticks: &[bool], steps: bool) -> Bench {
-        let mut bench = Bench::new(RULES);
-        let mut now = 0.0;
-        for ((wait, happening), tick) in happenings.iter().zip(ticks) {
-            now += f64::from(*wait);
-            if *tick {
-                // Just before: at one time samples count before the clock does.
-                bench.engine.tick(time(now).shifted(-1), &mut bench.out);
-            }
-            let (series, value) = match happening {
-                Happening::Sample(series, value) => (*series, *value),
-                Happening::Stale(series) => (*series, STALE),
-                Happening::Step(seconds) if steps => {
-                    bench.engine.clock_stepped(seconds * 1_000_000_000);
-                    now += *seconds as f64;
-                    continue;
-                }
-                Happening::Step(_) => continue,
-            };
-            let batch = bench.batch(["a", "b", "c"][series], now, value);
-            bench.engine.apply(&batch, &mut bench.out);
-            let (timers, alerts) = bench.engine.alerts.sizes();
-            assert!(timers <= alerts);
-            assert!(alerts <= 3 * 5, "one alert for a rule and a series");
-        }
-        bench.engine.tick(time(now + 10_000.0), &mut bench.out);
-        bench
-    }
-
-    fn check(history: &[Transition], ordered: bool) -> Result<(), TestCaseError> {
-        let (mut state, mut told) = (State::Inactive, false);
-        for pair in history.windows(2) {
-            prop_assert!(!ordered || pair[0].at <= pair[1].at, "{pair:?}");
-        }
-        for one in history {
-            prop_assert_eq!(one.from, state);
-            prop_assert_ne!(one.from, one.to);
-            prop_assert!(!ordered || one.since <= one.at);
-            if one.notify {
-                // A problem is told once, and only what was told recovers.
-                prop_assert_eq!(one.to, if told { State::Inactive } else { State::Firing });
-                told = !told;
-            }
-            prop_assert!(one.to != State::Firing || told, "firing is told");
-            prop_assert!(one.to != State::Inactive || !told, "the end of what was told is told");
-            state = one.to;
-        }
-        Ok(())
-    }
-
-    proptest! {
-        #[test]
-        fn histories_are_sound(
-            happenings in prop::collection::vec(happening(), 0..80),
-            ticks in prop::collection::vec(any::<bool>(), 80),
-        ) {
-            let bench = run(&happenings, &ticks, true);
-            // A step back of the clock takes times back with it.
-            let ordered = !happenings.iter().any(|(_, h)| matches!(h, Happening::Step(_)));
-            let histories = histories(&bench.out);
-            for history in histories.values() {
-                check(history, ordered)?;
-            }
-            let active = histories.values().filter(|h| h.last().unwrap().to != State::Inactive);
-            prop_assert_eq!(bench.engine.alerts().len(), active.count());
-        }
-
-        #[test]
-        fn ticks_decide_when_it_is_heard_and_not_what_happens(
-            happenings in prop::collection::vec(happening(), 0..80),
-            ticks in prop::collection::vec(any::<bool>(), 80),
-        ) {
-            let one = run(&happenings, &ticks, false);
-            let other = run(&happenings, &[false; 80], false);
-            prop_assert_eq!(histories(&one.out), histories(&other.out));
-        }
-
-        #[test]
-        fn samples_of_one_time_are_judged_alike_in_one_batch_and_in_many(
-            rows in prop::collection::vec((1..60u32, prop::array::uniform3(28..38i32)), 0..40),
-        ) {
-            let (mut whole, mut split) = (Bench::new(RULES), Bench::new(RULES));
-            let mut now = 0.0;
-            for (wait, values) in rows {
-                now += f64::from(wait);
-                let one = |bench: &Bench, n: usize| {
-                    bench.batch(["a", "b", "c"][n], now, f64::from(values[n]))
-                };
-                let mut all = one(&whole, 0);
-                all.samples.extend((1..3).flat_map(|n| one(&whole, n).samples));
-                whole.engine.apply(&all, &mut whole.out);
-                for n in [2, 0, 1] {
-                    let batch = one(&split, n);
-                    split.engine.apply(&batch, &mut split.out);
-                }
-            }
-            prop_assert_eq!(histories(&whole.out), histories(&split.out));
-        }
-    }
-}
+mod parents;
+mod properties;
+mod restart;
+mod states;

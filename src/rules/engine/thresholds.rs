@@ -11,13 +11,16 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
+use super::active::Opening;
 use super::alerts::Alerts;
+use super::saved::SeriesWords;
 use super::verdict::Verdict;
 use super::{LOOKBACK, index};
 use crate::config::Named;
 use crate::rules::config::OnMissing;
-use crate::rules::plan::{Condition, Selector};
-use crate::rules::{Labels, RuleConfig, Severity, Transition};
+use crate::rules::config::TARGET_UP;
+use crate::rules::plan::{Condition, Level, Plan, Selector};
+use crate::rules::{Labels, RuleConfig, Transition};
 use crate::sample::{Batch, Catalogue, Sample, Series, SeriesId, Timestamp, is_stale};
 
 /// Series, and the rules each concerns.
@@ -40,32 +43,35 @@ pub(super) struct Thresholds {
 /// What a rule asks of a value.
 #[derive(Debug)]
 struct Question {
-    when: Condition,
-    clear: Option<Condition>,
-    severity: Severity,
+    /// Where this does not hold, no severity does.
+    gate: Condition,
+    levels: Box<[Level]>,
     /// Whether its series are watched even at rest, for missing data fires.
     watches: bool,
     selector: Selector,
-    labels: Arc<Labels>,
+    labels: Labels,
 }
 
 impl Question {
     fn new(rule: &RuleConfig) -> Self {
+        let Plan { selector, levels } = &rule.plan;
         Self {
-            when: rule.plan.when,
-            clear: rule.plan.clear,
-            severity: rule.severity,
+            // A worse severity holds only where the mildest does: the configuration sees to that.
+            gate: levels.first().map_or(Condition::Above(f64::INFINITY), |level| level.when),
+            levels: levels.as_slice().into(),
             watches: rule.on_missing == OnMissing::Fire,
-            selector: rule.plan.selector.clone(),
-            labels: Arc::new(rule.labels.clone()),
+            selector: selector.clone(),
+            labels: rule.labels.clone(),
         }
     }
 
     fn verdict(&self, value: f64) -> Verdict {
-        let holds = self.when.holds(value);
-        let stays = holds || self.clear.is_some_and(|clear| !clear.holds(value));
-        let severity = |yes: bool| yes.then_some(self.severity);
-        Verdict::Data { value: Some(value), holds: severity(holds), stays: severity(stays) }
+        let worst = |is: &dyn Fn(&Level) -> bool| {
+            self.levels.iter().rev().find(|level| is(level)).map(|level| level.severity)
+        };
+        let holds = worst(&|level| level.when.holds(value));
+        let stays = worst(&|level| level.clear.is_some_and(|clear| !clear.holds(value)));
+        Verdict::Data { value: Some(value), holds, stays: holds.max(stays) }
     }
 }
 
@@ -91,6 +97,9 @@ impl Seen {
 }
 
 /// A rule that is about a series, and the alert of the two where there is one.
+///
+/// A `target_up` has one more link, of no rule, whose `rule` is the target's place and whose `alert`
+/// is [`UP`]: to a sample it looks like any that may matter, and so costs the others nothing.
 #[derive(Debug, Clone, Copy)]
 struct Link {
     rule: u32,
@@ -98,6 +107,7 @@ struct Link {
 }
 
 const NO_ALERT: u32 = u32::MAX;
+const UP: u32 = u32::MAX - 1;
 
 /// The alerts there are, by rule and series.
 pub(super) type Held = FxHashMap<(u32, SeriesId), u32>;
@@ -134,7 +144,7 @@ impl Thresholds {
             for at in links {
                 let Link { rule, alert } = self.links[at];
                 let matters = alert != NO_ALERT
-                    || (!stale && self.questions[rule as usize].when.holds(sample.value));
+                    || (!stale && self.questions[rule as usize].gate.holds(sample.value));
                 if matters {
                     self.judge(at, sample, batch.time, alerts, out);
                 }
@@ -152,6 +162,12 @@ impl Thresholds {
         out: &mut Vec<Transition>,
     ) {
         let id = match self.links[link].alert {
+            UP => {
+                self.evaluations -= 1;
+                let up = (!is_stale(sample.value)).then_some(sample.value != 0.0);
+                alerts.target_found(self.links[link].rule, up, time, out);
+                return self.let_go(alerts);
+            }
             NO_ALERT => self.open(link, sample.series, time, alerts),
             alert => alert,
         };
@@ -163,11 +179,14 @@ impl Thresholds {
         if !alerts.judge(id, time, verdict, out) {
             self.links[link].alert = NO_ALERT;
         }
+        self.let_go(alerts);
     }
 
-    /// An alert of this output is no longer kept.
-    pub(super) fn let_go(&mut self, output: u32) {
-        self.links[output as usize].alert = NO_ALERT;
+    /// Forgets alerts that are no longer kept.
+    pub(super) fn let_go(&mut self, alerts: &mut Alerts) {
+        for output in alerts.released.drain(..) {
+            self.links[output as usize].alert = NO_ALERT;
+        }
     }
 
     pub(super) fn clock_stepped(&mut self, nanos: i64) {
@@ -194,20 +213,25 @@ impl Thresholds {
         }
     }
 
-    /// Finds the rules that are about a series, once.
-    fn discover(&mut self, series: SeriesId, time: Timestamp, alerts: &mut Alerts) {
+    /// Finds the rules that are about a series, once. Its data counts from `since` on.
+    fn discover(&mut self, series: SeriesId, since: Timestamp, alerts: &mut Alerts) {
         if self.series.len() <= series.index() {
             self.series.resize(series.index() + 1, Seen::NEW);
         }
-        let last = &mut self.series[series.index()].last;
-        *last = time.max(*last);
-        self.link(series, &Held::default(), alerts);
+        self.link(series, since, &Held::default(), alerts);
     }
 
     /// Finds the rules that are about a series, and gives them the alerts there are.
-    fn link(&mut self, series: SeriesId, held: &Held, alerts: &mut Alerts) {
+    fn link(&mut self, series: SeriesId, since: Timestamp, held: &Held, alerts: &mut Alerts) {
         let words = self.catalogue.series(series);
         let first = self.links.len();
+        // First, so that alerts of this very sample know what the target is at.
+        if words.is_named(TARGET_UP)
+            && let Some((kind, name)) = words.tag("kind").zip(words.tag("target"))
+        {
+            self.links.push(Link { rule: alerts.targets.place(kind, name), alert: UP });
+        }
+        let own = self.links.len();
         let rules = self.by_metric.get(&words.name()).map_or(&[][..], Vec::as_slice);
         for &rule in rules {
             if self.questions[rule as usize].selector.matches(&words) {
@@ -216,16 +240,51 @@ impl Thresholds {
         }
         let seen = &mut self.series[series.index()];
         (seen.first, seen.len) = (index(first), index(self.links.len() - first));
-        let last = seen.last;
-        for link in seen.links() {
+        for link in own..self.links.len() {
             let rule = self.links[link].rule;
             if let Some(known) = held.get(&(rule, series)) {
                 self.links[link].alert = *known;
                 alerts.set_output(*known, index(link));
             } else if self.questions[rule as usize].watches {
-                let id = self.open(link, series, last, alerts);
+                let id = self.open(link, series, since, alerts);
                 alerts.settle(id);
             }
+        }
+    }
+
+    /// Makes the alert of a rule and a series given in words, unless it is there; `None` where the
+    /// rule is not about the series.
+    pub(super) fn adopt(
+        &mut self,
+        rule: u32,
+        words: &SeriesWords,
+        now: Timestamp,
+        alerts: &mut Alerts,
+    ) -> Option<u32> {
+        let tags: Vec<_> = words.tags.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let series = self.catalogue.intern(&words.measurement, &words.field, &tags);
+        if self.series.get(series.index()).is_none_or(|seen| seen.len == UNSEEN) {
+            self.discover(series, now, alerts);
+        }
+        let mut links = self.series[series.index()].links();
+        let link = links.find(|at| {
+            let Link { rule: one, alert } = self.links[*at];
+            one == rule && alert != UP
+        })?;
+        match self.links[link].alert {
+            NO_ALERT => Some(self.open(link, series, now, alerts)),
+            alert => Some(alert),
+        }
+    }
+
+    /// The series an alert is of, in words.
+    pub(super) fn words(&self, origin: u32) -> SeriesWords {
+        let series = self.catalogue.series(SeriesId::from_index(origin as usize));
+        let tags = series.row.tags.iter();
+        SeriesWords {
+            measurement: series.row.measurement.to_string(),
+            field: series.field.to_string(),
+            tags: tags.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
         }
     }
 
@@ -233,7 +292,7 @@ impl Thresholds {
     pub(super) fn held(&self, alerts: &Alerts, moved: &[Result<u32, &str>]) -> Held {
         let mut held = Held::default();
         for (id, seen) in self.series.iter().enumerate().filter(|(_, seen)| seen.len != UNSEEN) {
-            for link in &self.links[seen.links()] {
+            for link in self.links[seen.links()].iter().filter(|link| link.alert != UP) {
                 if let Ok(rule) = moved[link.rule as usize]
                     && alerts.has(link.alert)
                 {
@@ -249,22 +308,32 @@ impl Thresholds {
         self.links.clear();
         for id in 0..self.series.len() {
             if self.series[id].len != UNSEEN {
-                self.link(SeriesId::from_index(id), held, alerts);
+                let since = self.series[id].last;
+                self.link(SeriesId::from_index(id), since, held, alerts);
             }
         }
     }
 
-    /// Forgets series, and says which alerts they had.
-    pub(super) fn forget(&mut self, is_gone: impl Fn(&Series) -> bool, mut end: impl FnMut(u32)) {
+    /// Forgets series and their targets, and ends their alerts.
+    pub(super) fn forget(
+        &mut self,
+        is_gone: impl Fn(&Series) -> bool,
+        now: Timestamp,
+        alerts: &mut Alerts,
+        out: &mut Vec<Transition>,
+    ) {
         for id in 0..self.series.len() {
             let seen = self.series[id];
             if seen.len == UNSEEN || !is_gone(&self.catalogue.series(SeriesId::from_index(id))) {
                 continue;
             }
-            for link in &mut self.links[seen.links()] {
-                if link.alert != NO_ALERT {
-                    end(std::mem::replace(&mut link.alert, NO_ALERT));
+            for at in seen.links() {
+                match self.links[at] {
+                    Link { alert: NO_ALERT, .. } => {}
+                    Link { alert: UP, rule } => alerts.target_found(rule, None, now, out),
+                    Link { alert, .. } => alerts.end(alert, now, "the target was removed", out),
                 }
+                self.let_go(alerts);
             }
             self.series[id] = Seen::NEW;
         }
@@ -276,9 +345,16 @@ impl Thresholds {
         let words = self.catalogue.series(series);
         let target = words.tag("kind").zip(words.tag("target"));
         let lookback = target.and_then(|(k, t)| self.lookbacks.get(&format!("{k}.{t}")));
-        let lookback = Some(lookback.copied().unwrap_or(LOOKBACK));
-        let labels = labels(&words, &self.questions[rule as usize].labels);
-        let id = alerts.open(rule, index(link), Arc::new(labels), lookback, last);
+        let target = target.map(|(kind, name)| alerts.targets.place(kind, name));
+        let id = alerts.open(Opening {
+            rule,
+            output: index(link),
+            origin: index(series.index()),
+            target,
+            labels: labels(&words, &self.questions[rule as usize].labels),
+            lookback: Some(lookback.copied().unwrap_or(LOOKBACK)),
+            last,
+        });
         self.links[link].alert = id;
         id
     }
