@@ -32,7 +32,7 @@ pub(super) async fn alerts<D: Daemon>(State(api): Handle<D>) -> Response {
 pub(super) fn labels(alert: &Alert) -> Labels {
     let mut labels = (*alert.labels).clone();
     labels.insert("alertname".to_owned(), alert.rule.name.to_string());
-    labels.insert("severity".to_owned(), alert.rule.value.severity.as_str().to_owned());
+    labels.insert("severity".to_owned(), alert.severity.as_str().to_owned());
     labels
 }
 
@@ -93,7 +93,7 @@ impl Wanted {
     fn has(&self, view: &RuleView) -> bool {
         let (name, rule) = (&view.rule.name, &view.rule.value);
         let label = |label: &str| match label {
-            "severity" => Some(rule.severity.as_str()),
+            "severity" => Some(rule.severity().as_str()),
             other => rule.labels.get(other).map(String::as_str),
         };
         self.asked.allows(&["type"], "alert")
@@ -161,7 +161,7 @@ fn group((file, rules): &(Arc<str>, Vec<Value>)) -> Value {
 fn rule(named: &Named<RuleConfig>, alerts: &[&Alert], with_alerts: bool) -> Value {
     let rule = &named.value;
     let mut labels = rule.labels.clone();
-    labels.insert("severity".to_owned(), rule.severity.as_str().to_owned());
+    labels.insert("severity".to_owned(), rule.severity().as_str().to_owned());
     let annotations: Map<String, Value> =
         [("summary", &rule.summary), ("description", &rule.description)]
             .into_iter()
