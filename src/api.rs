@@ -11,6 +11,7 @@ mod events;
 mod health;
 mod page;
 mod prometheus;
+mod query;
 mod rules;
 mod serve;
 mod write;
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use crate::actions::ActionStatus;
 use crate::config::{Named, Secret, Target};
 use crate::events::Events;
+use crate::history::History;
 use crate::ingest::Ingest;
 use crate::metrics::Metrics;
 use crate::pollers::PollError;
@@ -94,11 +96,12 @@ pub struct Wait {
 }
 
 /// The longest a request may take until its answer starts, body included: longer than any of the
-/// daemon's own answers, shorter than what clients wait for by default (30 s).
+/// daemon's own answers, shorter than what clients wait for by default (30 s). Queries have a time
+/// of their own.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest body a request may have: no request needs more than a long expression.
-const BODY_MAX_BYTES: usize = 64 << 10;
+const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// Everything the API is made of.
 #[derive(Debug)]
@@ -111,6 +114,8 @@ pub struct Api<D> {
     pub events: Events,
     /// What takes pushes.
     pub ingest: Arc<Ingest>,
+    /// What queries read.
+    pub history: Arc<dyn History>,
     /// The clock.
     pub clock: Arc<Clock>,
     /// What clients must present, if anything.
@@ -132,11 +137,13 @@ impl<D: Daemon> Api<D> {
         let stream = events::Stream::new(self.events, &self.metrics, closing);
         let access = Arc::new(access::Access::new(self.token, local));
         let pushes = write::Pushes::new(self.ingest);
+        let queries = query::Queries::new(self.history, &self.metrics);
         let shared = Arc::new(Shared {
             daemon: self.daemon,
             metrics: self.metrics,
             stream,
             pushes,
+            queries: Arc::new(queries),
             started: self.clock.now(),
             clock: self.clock,
         });
@@ -159,18 +166,25 @@ impl<D: Daemon> Api<D> {
                 get(alertmanager::no_silences).delete(alertmanager::no_silences),
             )
             .route("/api/v2/write", post(write::version_2::<D>))
-            .route("/write", post(write::version_1::<D>))
-            .layer(middleware::from_fn_with_state(access, access::check));
+            .route("/write", post(write::version_1::<D>));
+        let queries = query::routes::<D>()
+            .layer(middleware::from_fn_with_state(access.clone(), access::check));
+        let guarded = guarded.layer(middleware::from_fn_with_state(access, access::check));
+        let health = || get(health::ready::<D>);
         Router::new()
             .route("/healthz", get(health::alive))
-            .route("/readyz", get(health::ready::<D>))
+            .route("/readyz", health())
+            // As Prometheus calls them.
+            .route("/-/healthy", get(health::alive))
+            .route("/-/ready", health())
             .route("/ping", get(write::ping))
             .merge(guarded)
             .merge(page::routes())
             .fallback(prometheus::not_found)
             .method_not_allowed_fallback(prometheus::method_not_allowed)
-            .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
             .layer(middleware::from_fn(limit_time))
+            .merge(queries)
             .layer(middleware::from_fn(page::protect))
             .with_state(shared)
     }
@@ -182,6 +196,7 @@ struct Shared<D> {
     metrics: Arc<Metrics>,
     stream: events::Stream,
     pushes: write::Pushes,
+    queries: Arc<query::Queries>,
     clock: Arc<Clock>,
     started: Timestamp,
 }

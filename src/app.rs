@@ -126,15 +126,12 @@ impl App {
             metrics: metrics.clone(),
             events,
             ingest: ingest.clone(),
+            history: Arc::new(crate::promql::memory::MemorySource::default()),
             clock,
             token: config.api.token.clone(),
         };
         tasks.spawn(api.serve(listener, stop_api.clone().cancelled_owned()));
-        info!(
-            targets = config.targets.len(), rules = config.rules.len(),
-            actions = config.actions.len(), sinks = config.sinks.len(),
-            api = %address, "started"
-        );
+        announce(&config, address);
         let reloads = reloads(&metrics);
         let kept = Kept { _lock: lock, _gauges: gauges };
         Ok(Self {
@@ -220,6 +217,14 @@ impl App {
 }
 
 /// A listener, and where it listens.
+fn announce(config: &Config, address: SocketAddr) {
+    info!(
+        targets = config.targets.len(), rules = config.rules.len(),
+        actions = config.actions.len(), sinks = config.sinks.len(),
+        api = %address, "started"
+    );
+}
+
 async fn listen(at: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(at).await?;
     let address = listener.local_addr()?;

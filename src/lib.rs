@@ -12,6 +12,7 @@ pub mod backoff;
 pub mod cli;
 pub mod config;
 pub mod events;
+pub mod history;
 pub mod http_client;
 pub mod ingest;
 pub mod journal;

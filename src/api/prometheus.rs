@@ -92,6 +92,7 @@ fn target(view: &TargetView) -> Value {
 }
 
 /// The parameters of a request.
+#[derive(Debug)]
 pub(super) struct Asked(Vec<(String, String)>);
 
 impl Asked {

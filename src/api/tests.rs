@@ -12,14 +12,15 @@ use super::*;
 use crate::config::{Config, Loader};
 use crate::events::{Event, TargetEvent};
 use crate::pollers::Reason;
+use crate::promql::memory::MemorySource;
 use crate::rules::{Labels, Severity, State as AlertState};
 
 /// Longer than anything here may take, on a machine that is busy.
-const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
 /// A daemon with fixed answers.
 #[derive(Default)]
-struct Fixed {
+pub(super) struct Fixed {
     targets: Vec<TargetView>,
     alerts: Option<Vec<Alert>>,
     rules: Vec<RuleView>,
@@ -53,9 +54,9 @@ fn ingest(metrics: &Metrics) -> Ingest {
 }
 
 /// A server that ends with the test.
-struct Server {
-    address: SocketAddr,
-    metrics: Arc<Metrics>,
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    pub(super) metrics: Arc<Metrics>,
     events: Events,
     closing: CancellationToken,
     tasks: JoinSet<()>,
@@ -63,6 +64,14 @@ struct Server {
 
 impl Server {
     async fn start(daemon: Fixed, token: Option<&str>) -> Self {
+        Self::over(Arc::new(MemorySource::default()), daemon, token).await
+    }
+
+    pub(super) async fn over(
+        history: Arc<dyn History>,
+        daemon: Fixed,
+        token: Option<&str>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (metrics, events) = (Arc::<Metrics>::default(), Events::default());
@@ -71,6 +80,7 @@ impl Server {
             metrics: metrics.clone(),
             events: events.clone(),
             ingest: Arc::new(ingest(&metrics)),
+            history,
             clock: Arc::new(Clock::system()),
             token: token.map(Secret::new),
         };
@@ -81,7 +91,7 @@ impl Server {
     }
 
     /// What comes back for these bytes until the connection ends.
-    async fn raw(&self, request: &str) -> String {
+    pub(super) async fn raw(&self, request: &str) -> String {
         let talk = async {
             let mut stream = TcpStream::connect(self.address).await.unwrap();
             stream.write_all(request.as_bytes()).await.unwrap();
@@ -93,7 +103,7 @@ impl Server {
     }
 
     /// Status and body.
-    async fn get(&self, path: &str, headers: &str) -> (u16, String) {
+    pub(super) async fn get(&self, path: &str, headers: &str) -> (u16, String) {
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
         let answer = self.raw(&request).await;
@@ -101,7 +111,7 @@ impl Server {
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
-    async fn data(&self, path: &str) -> Value {
+    pub(super) async fn data(&self, path: &str) -> Value {
         let (status, body) = self.get(path, "").await;
         assert_eq!(status, 200, "{body}");
         let answer: Value = serde_json::from_str(&body).unwrap();
