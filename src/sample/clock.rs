@@ -40,7 +40,8 @@ impl Timestamp {
     /// Seconds since the epoch with their fraction, as Prometheus' API writes times.
     #[must_use]
     pub fn as_secs_f64(self) -> f64 {
-        self.0 as f64 / NANOS as f64
+        // As one number they have more digits than a float.
+        self.0.div_euclid(NANOS) as f64 + self.0.rem_euclid(NANOS) as f64 / NANOS as f64
     }
 
     /// The time from `earlier` until this one; zero where `earlier` is later.

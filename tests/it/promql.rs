@@ -3,6 +3,7 @@
 
 mod notation;
 mod peer;
+mod queries;
 mod rules;
 mod script;
 mod suite;

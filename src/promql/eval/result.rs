@@ -25,7 +25,8 @@ pub(super) fn matrix(grid: Grid, steps: Steps) -> Result<AnswerValue, EvalError>
         let points = points.map(|(time, value)| Point { time, value: *value });
         (key.labels.clone(), points.collect())
     });
-    let mut series: Vec<(Labels, Vec<Point>)> = series.collect();
+    let mut series: Vec<(Labels, Vec<Point>)> =
+        series.filter(|(_, points): &(_, Vec<Point>)| !points.is_empty()).collect();
     series.sort_by(|(a, _), (b, _)| a.cmp(b));
     Ok(AnswerValue::Matrix(series))
 }

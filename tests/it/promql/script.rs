@@ -306,6 +306,9 @@ fn compare_series(
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
     }
     let same_point = |(a, b): (&Point, &Point)| a.time == b.time && close(a.value, b.value);
+    if let Some((labels, _)) = found.iter().find(|(_, points)| points.is_empty()) {
+        return Err(format!("found {labels} without values"));
+    }
     let same = wanted.len() == found.len()
         && wanted.iter().zip(&found).all(|((a, points), (b, others))| {
             a == b && points.len() == others.len() && points.iter().zip(others).all(same_point)
