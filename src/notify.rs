@@ -2,14 +2,14 @@
 //! a system service cannot reach a user's session.
 //!
 //! It listens to the daemon's `/api/events` and shows what comes through the action `desktop`,
-//! with that one's order, retries and bounds. It keeps nothing: what happened while it was not
-//! connected is on the daemon's page, not here.
+//! with that one's order, retries and bounds. What happened while it was not connected it asks the
+//! daemon for when it is back, who keeps a bounded number of events.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Method;
-use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 use url::Url;
@@ -33,6 +33,9 @@ const RECONNECT_MAX: Duration = Duration::from_secs(30);
 
 /// The daemon says something every 15 seconds, if only that it is there.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
+
+/// How a client says which event it had last (WHATWG HTML, 9.2.4).
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Which daemon, and what of it.
 #[derive(Debug, Clone)]
@@ -93,7 +96,7 @@ pub async fn run(settings: Settings) -> Result<(), NotifyError> {
 /// # Errors
 /// The daemon will never talk to us; being away for any time is none.
 pub async fn listen(settings: &Settings, mut show: impl FnMut(Notice)) -> Result<(), NotifyError> {
-    let request = request(settings)?;
+    let mut request = request(settings)?;
     let url = without_secrets(&request.url);
     let options = Options { tls: settings.tls.clone(), ..Options::default() };
     let client = HttpClient::new(options);
@@ -105,7 +108,11 @@ pub async fn listen(settings: &Settings, mut show: impl FnMut(Notice)) -> Result
                 info!(%url, "connected");
                 connected = true;
                 backoff.reset();
-                receive(&mut stream, settings.min_severity, &mut show).await
+                let (last, broke) = receive(&mut stream, settings.min_severity, &mut show).await;
+                if let Some(last) = last.and_then(|id| HeaderValue::from_str(&id).ok()) {
+                    request.headers.insert(LAST_EVENT_ID, last);
+                }
+                broke
             }
             Ok(stream) => match refusal(&stream) {
                 Some(words) => {
@@ -147,23 +154,29 @@ fn refusal(stream: &Stream) -> Option<&'static str> {
     }
 }
 
-/// Reads one connection to its end, and says what that was.
+/// Reads one connection to its end, and says what that was, and the last event's id.
 async fn receive(
     stream: &mut Stream,
     min_severity: Severity,
     show: &mut impl FnMut(Notice),
-) -> String {
+) -> (Option<String>, String) {
     let mut parser = Parser::new();
     let mut items = Vec::new();
+    let mut last = None;
     loop {
         let bytes = match timeout(SILENCE_MAX, stream.chunk()).await {
             Ok(Ok(Some(bytes))) => bytes,
-            Ok(Ok(None)) => return "the daemon ended the stream".into(),
-            Ok(Err(error)) => return error.context().to_owned(),
-            Err(_) => return "the daemon is silent".into(),
+            Ok(Ok(None)) => return (last, "the daemon ended the stream".into()),
+            Ok(Err(error)) => return (last, error.context().to_owned()),
+            Err(_) => return (last, "the daemon is silent".into()),
         };
         parser.push(&bytes, &mut items);
         for item in items.drain(..) {
+            if let Item::Event(event) = &item
+                && !event.id.is_empty()
+            {
+                last = Some(event.id.clone());
+            }
             match item {
                 Item::Event(event) if event.kind == "alert" => {
                     match serde_json::from_str::<Notice>(&event.data) {

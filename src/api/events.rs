@@ -1,16 +1,16 @@
 //! `/api/events`: what happens, as it happens, as server-sent events.
 //!
 //! `event: alert` carries a [`Notice`](crate::actions::Notice), `event: target` a
-//! [`TargetEvent`](crate::events::TargetEvent), both as JSON. Nothing is
-//! kept for a client: one that reads slower than things happen is cut off, the loss is counted,
-//! and it starts over from `/api/v1/targets` and `/api/v1/alerts`.
+//! [`TargetEvent`](crate::events::TargetEvent), both as JSON. A client that comes back with
+//! `Last-Event-ID` first gets what it missed, as far as [`Events`] keeps it. One that reads slower
+//! than things happen is cut off, and the loss is counted.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event as Frame, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::prometheus::error;
 use super::{Daemon, Handle};
-use crate::events::{Event, Events};
+use crate::events::{Event, Events, Numbered};
 use crate::metrics::{Counter, Gauge, Metrics};
 
 /// Clients at once; one more is refused with 503. Each costs a connection and a place in the
@@ -69,7 +69,8 @@ impl Stream {
 
 /// One client, as long as it is connected.
 struct Client<D> {
-    receiver: broadcast::Receiver<Event>,
+    missed: std::vec::IntoIter<Numbered>,
+    receiver: broadcast::Receiver<Numbered>,
     api: Arc<super::Shared<D>>,
     place: Option<OwnedSemaphorePermit>,
     greeted: bool,
@@ -88,13 +89,17 @@ impl<D> Client<D> {
         if !std::mem::replace(&mut self.greeted, true) {
             return Some(Frame::default().comment("watchpost").retry(RETRY));
         }
+        let events = &self.api.stream.events;
+        if let Some(missed) = self.missed.next() {
+            return Some(frame(&missed, events));
+        }
         let closing = &self.api.stream.closing;
         let received = tokio::select! {
             () = closing.cancelled() => return None,
             received = self.receiver.recv() => received,
         };
         match received {
-            Ok(event) => Some(frame(&event)),
+            Ok(event) => Some(frame(&event, events)),
             Err(RecvError::Closed) => None,
             Err(RecvError::Lagged(missed)) => {
                 self.api.stream.lost.add(missed);
@@ -105,23 +110,29 @@ impl<D> Client<D> {
     }
 }
 
-fn frame(event: &Event) -> Frame {
-    let (name, json) = match event {
+fn frame(numbered: &Numbered, events: &Events) -> Frame {
+    let (name, json) = match &numbered.event {
         Event::Alert(notice) => ("alert", serde_json::to_string(notice)),
         Event::Target(target) => ("target", serde_json::to_string(target)),
     };
-    Frame::default().event(name).data(json.expect("structs of strings and numbers are JSON"))
+    let json = json.expect("structs of strings and numbers are JSON");
+    Frame::default().id(events.id(numbered.number)).event(name).data(json)
 }
 
 /// The stream, for as long as the client listens.
-pub(super) async fn stream<D: Daemon>(State(api): Handle<D>) -> Response {
+pub(super) async fn stream<D: Daemon>(State(api): Handle<D>, headers: HeaderMap) -> Response {
     let Ok(place) = api.stream.places.clone().try_acquire_owned() else {
         let message = format!("{CLIENTS_MAX} clients listen already");
         return error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message);
     };
     api.stream.clients.set(api.stream.taken());
-    let receiver = api.stream.events.subscribe();
-    let client = Client { receiver, api, place: Some(place), greeted: false };
+    let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let (missed, receiver) = match last {
+        Some(id) => api.stream.events.subscribe_after(id),
+        None => (Vec::new(), api.stream.events.subscribe()),
+    };
+    let client =
+        Client { missed: missed.into_iter(), receiver, api, place: Some(place), greeted: false };
     let frames = stream::unfold(client, |mut client| async move {
         let frame = client.next().await?;
         Some((Ok::<_, Infallible>(frame), client))

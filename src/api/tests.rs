@@ -121,11 +121,15 @@ impl Server {
 
     /// A client of the live stream, past its first frame.
     async fn listen(&self) -> BufReader<TcpStream> {
+        self.listen_with("").await
+    }
+
+    async fn listen_with(&self, header: &str) -> BufReader<TcpStream> {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream
-            .write_all(b"GET /api/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            .await
-            .unwrap();
+        let request = format!(
+            "GET /api/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
         let mut stream = BufReader::new(stream);
         line_with(&mut stream, "retry: ").await;
         stream
@@ -465,4 +469,22 @@ async fn clients_of_the_live_stream_are_bounded_and_places_come_back() {
         server.listen().await
     };
     tokio::time::timeout(LIMIT, again).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_gets_what_it_missed_once() {
+    let server = Server::start(Fixed::default(), None).await;
+    let mut stream = server.listen().await;
+    server.events.publish(target_event("first"));
+    let line = line_with(&mut stream, "id: ").await;
+    line_with(&mut stream, "first").await;
+    drop(stream);
+    server.events.publish(target_event("second"));
+    let id = line.trim().strip_prefix("id: ").unwrap();
+    let mut stream = server.listen_with(&format!("Last-Event-ID: {id}\r\n")).await;
+    let line = line_with(&mut stream, "\"context\"").await;
+    assert!(line.contains("second"), "{line}");
+    server.events.publish(target_event("third"));
+    let line = line_with(&mut stream, "\"context\"").await;
+    assert!(line.contains("third"), "{line}");
 }

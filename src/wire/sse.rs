@@ -9,6 +9,9 @@ use std::time::Duration;
 /// Largest event that is kept. watchpost's own have a few kilobytes.
 pub const EVENT_BYTES_MAX: usize = 256 << 10;
 
+/// Longest id that is kept: one has to fit into the header of the next request.
+pub const ID_BYTES_MAX: usize = 256;
+
 /// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -16,6 +19,8 @@ pub struct Event {
     pub kind: String,
     /// Its data lines, put together with line feeds.
     pub data: String,
+    /// The last id the server gave, of this event or one before; empty where it gave none.
+    pub id: String,
 }
 
 /// What a stream has to say.
@@ -35,6 +40,7 @@ pub struct Parser {
     line: Vec<u8>,
     kind: Vec<u8>,
     data: Vec<u8>,
+    id: String,
     /// The last byte was a carriage return: a line feed after it ends no second line.
     after_cr: bool,
     /// Whether a byte order mark may still come: only the first line has one.
@@ -96,7 +102,10 @@ impl Parser {
                     out.push(Item::Retry(Duration::from_millis(millis)));
                 }
             }
-            // A comment, an id nobody asks for again, or a field of the future.
+            b"id" if value.len() <= ID_BYTES_MAX && !value.contains(&0) => {
+                self.id = String::from_utf8_lossy(value).into_owned();
+            }
+            // A comment, an id that cannot be asked for again, or a field of the future.
             _ => {}
         }
     }
@@ -109,7 +118,7 @@ impl Parser {
         } else if data.pop().is_some() {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             let kind = if kind.is_empty() { "message".to_owned() } else { text(&kind) };
-            out.push(Item::Event(Event { kind, data: text(&data) }));
+            out.push(Item::Event(Event { kind, data: text(&data), id: self.id.clone() }));
         }
     }
 }
@@ -126,7 +135,7 @@ mod tests {
     }
 
     fn event(kind: &str, data: &str) -> Item {
-        Item::Event(Event { kind: kind.into(), data: data.into() })
+        Item::Event(Event { kind: kind.into(), data: data.into(), id: String::new() })
     }
 
     #[test]
@@ -145,6 +154,19 @@ mod tests {
         ] {
             assert_eq!(parsed(text), items, "{text:?}");
         }
+    }
+
+    #[test]
+    fn an_id_holds_until_there_is_another() {
+        let text = format!(
+            "id: 1\ndata\n\ndata\n\nid\ndata\n\nid:{}\ndata\n\nid: 2\n\ndata\n\n",
+            "x".repeat(257)
+        );
+        let id = |item: &Item| match item {
+            Item::Event(event) => event.id.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(parsed(&text).iter().map(id).collect::<Vec<_>>(), ["1", "1", "", "", "2"]);
     }
 
     #[test]

@@ -309,7 +309,8 @@ async fn the_live_stream_is_followed_across_its_ends() {
     let frame = |severity: Severity| {
         let mut notice = Notice::clone(&notice("a", State::Firing));
         notice.severity = severity;
-        format!("event: alert\ndata: {}\n\n", serde_json::to_string(&notice).unwrap())
+        let data = serde_json::to_string(&notice).unwrap();
+        format!("id: {severity:?}\nevent: alert\ndata: {data}\n\n")
     };
     let stream = ": watchpost\nretry: 10\n\nevent: target\ndata: {}\n\n".to_owned()
         + &frame(Severity::Info)
@@ -320,7 +321,10 @@ async fn the_live_stream_is_followed_across_its_ends() {
         "/api/events",
         axum::routing::get(async move |headers: HeaderMap| {
             assert_eq!(headers["authorization"], "Bearer hunter2");
-            counted.fetch_add(1, Ordering::SeqCst);
+            // Who comes back says what was the last it had.
+            let is_back = counted.fetch_add(1, Ordering::SeqCst) > 0;
+            let last = headers.get("last-event-id").map(|id| id.to_str().unwrap().to_owned());
+            assert_eq!(last.as_deref(), is_back.then_some("Warning"));
             stream
         }),
     );
