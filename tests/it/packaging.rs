@@ -84,3 +84,76 @@ fn the_package_makes_its_user_and_starts_its_service() {
     let said = run(Command::new("dpkg-deb").args(["-f"]).arg(&package)).unwrap();
     assert!(said.contains("Package: watchpost") && said.contains("systemd"), "{said}");
 }
+
+#[test]
+fn the_rpm_holds_what_it_should() {
+    let folder = tempfile::tempdir().unwrap();
+    let binary = Path::new(env!("CARGO_BIN_EXE_watchpost"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let Some(target) = binary.parent().and_then(Path::parent) else { return };
+    if run(Command::new(source.join("packaging/generate")).arg(binary)).is_none() {
+        return;
+    }
+    let package = folder.path().join("watchpost.rpm");
+    // Packed, a debug build would take minutes.
+    let made = run(Command::new("cargo-generate-rpm")
+        .args(["--profile", "dev", "--payload-compress", "none", "--output"])
+        .arg(&package)
+        .arg("--target-dir")
+        .arg(target)
+        .current_dir(source));
+    if made.is_none() {
+        return;
+    }
+    let Some(files) = run(Command::new("rpm").arg("-qpl").arg(&package)) else { return };
+    for file in [
+        "/usr/bin/watchpost",
+        "/usr/lib/systemd/system/watchpost.service",
+        "/usr/lib/systemd/user/watchpost-notify.service",
+        "/usr/lib/sysusers.d/watchpost.conf",
+        "/usr/share/bash-completion/completions/watchpost",
+        "/usr/share/zsh/site-functions/_watchpost",
+        "/usr/share/fish/vendor_completions.d/watchpost.fish",
+        "/usr/share/man/man1/watchpost.1",
+        "/usr/share/watchpost/rules/reachability.toml",
+        "/usr/share/licenses/watchpost/LICENSE-MIT",
+        "/etc/watchpost/config.example.toml",
+    ] {
+        assert!(files.lines().any(|line| line == file), "{file} is not in {files}");
+    }
+    let scripts = run(Command::new("rpm").args(["-qp", "--scripts"]).arg(&package)).unwrap();
+    assert!(scripts.contains("systemd-sysusers watchpost.conf"), "{scripts}");
+    assert!(scripts.contains("watchpost.service"), "{scripts}");
+}
+
+/// What can be said of the Dockerfile without Docker: what it copies is there and is not left out,
+/// and what it starts is a command there is.
+#[test]
+fn the_dockerfile_copies_what_there_is_and_starts_what_can_be_started() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| std::fs::read_to_string(source.join(name)).unwrap();
+    let dockerfile = read("packaging/Dockerfile");
+    let ignored = read("packaging/Dockerfile.dockerignore");
+    let copied = dockerfile.lines().filter_map(|line| line.strip_prefix("COPY "));
+    let own = copied.filter(|line| !line.starts_with("--from="));
+    let sources: Vec<_> = own.filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(sources, [".", "rules"]);
+    for name in sources {
+        assert!(source.join(name).exists() && ignored.lines().all(|line| line != name), "{name}");
+    }
+    // The build needs all that cargo and the program's sources name.
+    for name in ["Cargo.toml", "Cargo.lock", "src", "web", "benches", "rules"] {
+        assert!(source.join(name).exists(), "{name}");
+        assert!(ignored.lines().all(|line| line.trim_end_matches('/') != name), "{name}");
+    }
+    let build = "cargo build --release --locked --bin watchpost";
+    assert!(dockerfile.contains(build) && read("Cargo.toml").contains("name = \"watchpost\""));
+    // The compiler is the one the sources ask for.
+    let manifest = read("Cargo.toml");
+    let wanted = manifest.lines().find_map(|line| line.strip_prefix("rust-version = "));
+    let wanted = wanted.expect("a version of Rust").trim_matches('"');
+    assert!(dockerfile.contains(&format!("FROM rust:{wanted}-")), "{wanted}");
+    assert!(dockerfile.contains("ENTRYPOINT [\"/usr/bin/watchpost\"]\nCMD [\"run\"]"));
+    let help = Command::new(env!("CARGO_BIN_EXE_watchpost")).args(["run", "--help"]).output();
+    assert!(help.unwrap().status.success());
+}
