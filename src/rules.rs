@@ -9,6 +9,8 @@ mod engine;
 mod expression;
 mod notice;
 pub mod plan;
+#[allow(dead_code, reason = "rules are judged by it next")]
+mod stream;
 pub mod testing;
 
 use std::collections::BTreeMap;

@@ -39,7 +39,7 @@ use crate::config::Named;
 use crate::sample::{Batch, Catalogue, Series, Timestamp};
 
 /// How long a sample counts where no stale mark ends it: PromQL's lookback.
-const LOOKBACK: Duration = Duration::from_secs(5 * 60);
+pub(super) const LOOKBACK: Duration = Duration::from_secs(5 * 60);
 
 /// All rules and the state of all alerts.
 #[derive(Debug)]

@@ -1,0 +1,403 @@
+//! Nodes: an operator, what is done to each of its values, and who reads them.
+//!
+//! A node has a slot for each set of labels it may yield. Changes are collected and settled once:
+//! children first, each dirty unit of an operator once, however many of its inputs have moved.
+
+use super::absent::Absent;
+use super::aggregate::Aggregation;
+use super::count_values::CountValues;
+use super::histogram::Histogram;
+use super::instant::Instant;
+use super::join::Join;
+use super::ranked::Ranked;
+use super::relabel::Relabel;
+use super::scalar::{ScalarOf, VectorOf};
+use super::sets::Sets;
+use super::stage::Stage;
+use super::tick::Tick;
+use super::top::Top;
+use super::wheel::{Timer, Wheel};
+use super::window::Window;
+use crate::promql::Labels;
+use crate::sample::{SeriesId, Timestamp};
+
+/// What is known of one set of labels at one time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cell {
+    pub(super) value: f64,
+    pub(super) presence: Presence,
+}
+
+/// Whether there is a value, and if not, why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::rules) enum Presence {
+    /// The data behind it is missing.
+    Missing,
+    /// The data is there, and a comparison or a set operator leaves it out.
+    Filtered,
+    /// The expression yields it.
+    Present,
+}
+
+impl Cell {
+    pub(super) const MISSING: Self = Self { value: f64::NAN, presence: Presence::Missing };
+
+    #[inline]
+    pub(super) const fn present(value: f64) -> Self {
+        Self { value, presence: Presence::Present }
+    }
+
+    #[inline]
+    pub(super) const fn filtered(value: f64) -> Self {
+        Self { value, presence: Presence::Filtered }
+    }
+
+    #[inline]
+    pub(super) fn is_present(self) -> bool {
+        self.presence == Presence::Present
+    }
+
+    #[inline]
+    pub(super) fn is_missing(self) -> bool {
+        self.presence == Presence::Missing
+    }
+
+    /// Whether two are the same to the last bit.
+    #[inline]
+    pub(super) fn is_same(self, other: Self) -> bool {
+        self.presence == other.presence && self.value.to_bits() == other.value.to_bits()
+    }
+}
+
+/// Units to settle, each once.
+#[derive(Debug, Default)]
+pub(super) struct Dirty {
+    units: Vec<u32>,
+    queued: Vec<bool>,
+}
+
+impl Dirty {
+    /// There is one unit more.
+    pub(super) fn grow(&mut self) {
+        self.queued.push(false);
+    }
+
+    #[inline]
+    pub(super) fn mark(&mut self, unit: u32) {
+        if !std::mem::replace(&mut self.queued[unit as usize], true) {
+            self.units.push(unit);
+        }
+    }
+
+    pub(super) fn mark_all(&mut self) {
+        (0..self.queued.len() as u32).for_each(|unit| self.mark(unit));
+    }
+
+    #[inline]
+    pub(super) fn pop(&mut self) -> Option<u32> {
+        let unit = self.units.pop()?;
+        self.queued[unit as usize] = false;
+        Some(unit)
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.units.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.units.capacity() * size_of::<u32>() + self.queued.capacity()
+    }
+}
+
+/// What an operator needs to settle.
+pub(super) struct Context<'a> {
+    /// The time to evaluate at.
+    pub(super) at: Timestamp,
+    /// The nodes before this one: its inputs are among them.
+    pub(super) inputs: &'a [Node],
+    pub(super) timers: Timers<'a>,
+}
+
+impl Context<'_> {
+    #[inline]
+    pub(super) fn cell(&self, node: u32, slot: u32) -> Cell {
+        self.inputs[node as usize].cells[slot as usize]
+    }
+}
+
+/// Sets the timers of one node.
+pub(super) struct Timers<'a> {
+    pub(super) wheel: &'a mut Wheel,
+    pub(super) stream: u32,
+    pub(super) node: u32,
+}
+
+impl Timers<'_> {
+    /// A unit looks again at `due` or earlier. `armed` is when it does so anyway.
+    #[inline]
+    pub(super) fn arm(&mut self, armed: &mut Timestamp, unit: u32, due: Timestamp) {
+        if due < *armed {
+            *armed = due;
+            let Self { stream, node, .. } = *self;
+            self.wheel.insert(Timer { at: due, stream, node, unit });
+        }
+    }
+}
+
+/// Not set.
+pub(super) const NEVER: Timestamp = Timestamp::from_nanos(i64::MAX);
+
+/// What drifts with time alone is looked at again at every whole second.
+#[inline]
+pub(super) fn next_second(at: Timestamp) -> Timestamp {
+    const SECOND: i64 = 1_000_000_000;
+    Timestamp::from_nanos(
+        (at.as_nanos().div_euclid(SECOND)).saturating_add(1).saturating_mul(SECOND),
+    )
+}
+
+/// What settling an operator brought about.
+#[derive(Debug, Default)]
+pub(super) struct Updates {
+    /// New values of slots.
+    pub(super) cells: Vec<(u32, Cell)>,
+    /// New slots, numbered on from those there are.
+    pub(super) born: Vec<Labels>,
+}
+
+/// Which node reads this one's values, and as what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Edge {
+    pub(super) node: u32,
+    pub(super) port: Port,
+}
+
+/// As what an operator reads an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Port {
+    /// The only one, or the left one.
+    Left,
+    /// The right one.
+    Right,
+    /// A number all of it depends on.
+    Parameter,
+}
+
+/// An operator, what is done to each of its values, and who reads them.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) operator: Operator,
+    /// Done to each value of the operator, one after the other.
+    pub(super) stages: Vec<Stage>,
+    /// By slot, after all stages.
+    pub(super) cells: Vec<Cell>,
+    pub(super) readers: Vec<Edge>,
+    /// Whether its values change at every time.
+    pub(super) drifts: bool,
+    pub(super) armed: Timestamp,
+    /// The roots it is, as bits.
+    pub(super) roots: u32,
+}
+
+impl Node {
+    /// A new value of the operator, through all stages.
+    #[inline]
+    pub(super) fn staged(&self, mut cell: Cell, at: Timestamp, inputs: &[Self]) -> Cell {
+        for stage in &self.stages {
+            cell = stage.apply(cell, at, inputs);
+        }
+        cell
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.cells.capacity() * size_of::<Cell>() + self.operator.bytes()
+    }
+}
+
+/// What a leaf keeps of a series.
+#[derive(Debug)]
+pub(super) enum Kept {
+    Instant(super::instant::Track),
+    Window(super::window::Track),
+    Tick(super::tick::Kept),
+}
+
+/// The operators. Each is a file.
+#[derive(Debug)]
+pub(super) enum Operator {
+    Instant(Instant),
+    Window(Window),
+    Tick(Tick),
+    Aggregation(Aggregation),
+    Ranked(Ranked),
+    Top(Top),
+    CountValues(CountValues),
+    Join(Join),
+    Sets(Sets),
+    Histogram(Histogram),
+    Absent(Absent),
+    ScalarOf(ScalarOf),
+    VectorOf(VectorOf),
+    Relabel(Relabel),
+}
+
+macro_rules! each {
+    ($self:ident, $operator:ident => $do:expr) => {
+        match $self {
+            Operator::Instant($operator) => $do,
+            Operator::Window($operator) => $do,
+            Operator::Tick($operator) => $do,
+            Operator::Aggregation($operator) => $do,
+            Operator::Ranked($operator) => $do,
+            Operator::Top($operator) => $do,
+            Operator::CountValues($operator) => $do,
+            Operator::Join($operator) => $do,
+            Operator::Sets($operator) => $do,
+            Operator::Histogram($operator) => $do,
+            Operator::Absent($operator) => $do,
+            Operator::ScalarOf($operator) => $do,
+            Operator::VectorOf($operator) => $do,
+            Operator::Relabel($operator) => $do,
+        }
+    };
+}
+
+impl Operator {
+    /// An input has a slot more, of these labels. The labels of own slots that come of it are added
+    /// to `born`, in order.
+    pub(super) fn attach(&mut self, port: Port, labels: &Labels, born: &mut Vec<Labels>) {
+        match self {
+            Self::Instant(_) | Self::Window(_) | Self::Tick(_) | Self::VectorOf(_) => {}
+            Self::Absent(_) => {}
+            Self::Aggregation(operator) => operator.attach(labels, born),
+            Self::Ranked(operator) => operator.attach(labels, born),
+            Self::Top(operator) => operator.attach(labels, born),
+            Self::CountValues(operator) => operator.attach(labels),
+            Self::Join(operator) => operator.attach(port, labels, born),
+            Self::Sets(operator) => operator.attach(port, labels, born),
+            Self::Histogram(operator) => operator.attach(labels, born),
+            Self::ScalarOf(_) => {}
+            Self::Relabel(operator) => operator.attach(labels, born),
+        }
+    }
+
+    /// A slot of an input has a new value, or was looked at anew.
+    #[inline]
+    pub(super) fn changed(&mut self, port: Port, slot: u32, old: Cell, new: Cell) {
+        if port == Port::Parameter {
+            self.dirty().mark_all();
+            return;
+        }
+        match self {
+            Self::Instant(_) | Self::Window(_) | Self::Tick(_) | Self::VectorOf(_) => {}
+            Self::Aggregation(operator) => operator.changed(slot, old, new),
+            Self::Ranked(operator) => operator.changed(slot, old, new),
+            Self::Top(operator) => operator.changed(slot, old, new),
+            Self::CountValues(operator) => operator.changed(slot, old, new),
+            Self::Join(operator) => operator.changed(port, slot, old, new),
+            Self::Sets(operator) => operator.changed(port, slot, old, new),
+            Self::Histogram(operator) => operator.changed(slot),
+            Self::Absent(operator) => operator.changed(old, new),
+            Self::ScalarOf(operator) => operator.changed(slot, old, new),
+            Self::Relabel(operator) => operator.changed(slot),
+        }
+    }
+
+    pub(super) fn dirty(&mut self) -> &mut Dirty {
+        each!(self, operator => &mut operator.dirty)
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        each!(self, operator => operator.dirty.is_empty())
+    }
+
+    /// Makes the values of all dirty units anew.
+    #[inline]
+    pub(super) fn settle(&mut self, context: &mut Context<'_>, updates: &mut Updates) {
+        each!(self, operator => operator.settle(context, updates));
+    }
+
+    /// Moves the times it keeps by a step of the clock.
+    pub(super) fn shift(&mut self, nanos: i64) {
+        match self {
+            Self::Instant(operator) => operator.shift(nanos),
+            Self::Window(operator) => operator.shift(nanos),
+            Self::Tick(operator) => operator.shift(nanos),
+            _ => {}
+        }
+    }
+
+    /// How many series it keeps something of.
+    pub(super) fn series(&self) -> usize {
+        match self {
+            Self::Instant(operator) => operator.len(),
+            Self::Window(operator) => operator.len(),
+            Self::Tick(operator) => operator.len(),
+            _ => 0,
+        }
+    }
+
+    /// How many slots it has that no input brings.
+    pub(super) fn slots(&self) -> usize {
+        match self {
+            Self::CountValues(operator) => operator.len(),
+            other => other.series(),
+        }
+    }
+
+    /// The series it keeps something of, and their slots.
+    pub(super) fn places(&self, mut tell: impl FnMut(SeriesId, u32)) {
+        match self {
+            Self::Instant(operator) => operator.places(&mut tell),
+            Self::Window(operator) => operator.places(&mut tell),
+            Self::Tick(operator) => operator.places(&mut tell),
+            _ => {}
+        }
+    }
+
+    /// Gives up what it keeps of the series that still have something.
+    pub(super) fn release(&mut self) -> Vec<(SeriesId, Kept)> {
+        match self {
+            Self::Instant(operator) => {
+                let kept = operator.release().into_iter();
+                kept.map(|track| (track.series, Kept::Instant(track))).collect()
+            }
+            Self::Window(operator) => {
+                let kept = operator.release().into_iter();
+                kept.map(|track| (track.series, Kept::Window(track))).collect()
+            }
+            Self::Tick(operator) => {
+                let kept = operator.release().into_iter();
+                kept.map(|kept| (kept.series, Kept::Tick(kept))).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Takes over what another of its kind kept of a series; its slot here.
+    pub(super) fn adopt(&mut self, kept: Kept) -> Option<u32> {
+        match (self, kept) {
+            (Self::Instant(operator), Kept::Instant(track)) => Some(operator.adopt(track)),
+            (Self::Window(operator), Kept::Window(track)) => Some(operator.adopt(track)),
+            (Self::Tick(operator), Kept::Tick(kept)) => Some(operator.adopt(kept)),
+            _ => None,
+        }
+    }
+
+    /// How many slots of its own, not of its inputs, have come to nothing.
+    pub(super) fn dead(&self) -> usize {
+        match self {
+            Self::Instant(operator) => operator.dead(),
+            Self::Window(operator) => operator.dead(),
+            Self::Tick(operator) => operator.dead(),
+            Self::CountValues(operator) => operator.dead(),
+            _ => 0,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let own = each!(self, operator => operator.bytes());
+        own + each!(self, operator => operator.dirty.bytes())
+    }
+}

@@ -1,0 +1,140 @@
+//! Sums that terms leave again without a trace: what was added and taken away does not show.
+//!
+//! A sum is kept in two doubles (Dekker 1971, Knuth TAOCP 4.2.2), so that a window of small values
+//! after large ones is as exact as if the large ones had never been. What is not finite is counted
+//! apart, since an infinity that is subtracted leaves a NaN behind.
+
+/// A sum.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sum {
+    high: f64,
+    low: f64,
+    nan: u32,
+    infinite: [u32; 2],
+}
+
+impl Sum {
+    #[inline]
+    pub(super) fn add(&mut self, term: f64) {
+        if term.is_finite() { self.finite(term) } else { self.count(term, 1) }
+    }
+
+    #[inline]
+    pub(super) fn remove(&mut self, term: f64) {
+        if term.is_finite() { self.finite(-term) } else { self.count(term, u32::MAX) }
+    }
+
+    /// Adds the product of two, with all its digits.
+    #[inline]
+    pub(super) fn add_product(&mut self, a: f64, b: f64) {
+        let (product, rest) = product(a, b);
+        self.finite(product);
+        self.finite(rest);
+    }
+
+    /// Adds a square so many times.
+    pub(super) fn add_square(&mut self, a: f64, times: f64) {
+        let (square, rest) = product(a, a);
+        self.add_product(square, times);
+        self.add_product(rest, times);
+    }
+
+    /// The sum as a double.
+    #[inline]
+    pub(super) fn value(&self) -> f64 {
+        match (self.nan, self.infinite) {
+            (0, [0, 0]) => self.high + self.low,
+            (0, [_, 0]) => f64::INFINITY,
+            (0, [0, _]) => f64::NEG_INFINITY,
+            _ => f64::NAN,
+        }
+    }
+
+    /// Whether a term is not finite.
+    pub(super) fn has_non_finite(&self) -> bool {
+        self.nan > 0 || self.infinite != [0, 0]
+    }
+
+    /// Whether the finite terms have stayed within what a double can hold. If not, the sum must be
+    /// made anew from its terms.
+    #[inline]
+    pub(super) fn is_sound(&self) -> bool {
+        self.high.is_finite() && self.low.is_finite()
+    }
+
+    /// This minus `mean` times another sum, with all digits: the terms of a variance.
+    pub(super) fn minus_product(mut self, factor: f64, other: &Self) -> Self {
+        self.add_product(-factor, other.high);
+        self.add_product(-factor, other.low);
+        self
+    }
+
+    #[inline]
+    fn finite(&mut self, term: f64) {
+        let sum = self.high + term;
+        let part = sum - self.high;
+        self.low += (self.high - (sum - part)) + (term - part);
+        self.high = sum + self.low;
+        self.low -= self.high - sum;
+    }
+
+    #[cold]
+    fn count(&mut self, term: f64, by: u32) {
+        let counter =
+            if term.is_nan() { &mut self.nan } else { &mut self.infinite[usize::from(term < 0.0)] };
+        *counter = counter.wrapping_add(by);
+    }
+}
+
+/// A product and what its rounding left out (Dekker's, since the baseline has no fused operation).
+#[inline]
+fn product(a: f64, b: f64) -> (f64, f64) {
+    let product = a * b;
+    let ((a_high, a_low), (b_high, b_low)) = (split(a), split(b));
+    let rest = a_low * b_low - (((product - a_high * b_high) - a_low * b_high) - a_high * b_low);
+    (product, rest)
+}
+
+#[inline]
+fn split(a: f64) -> (f64, f64) {
+    const SPLITTER: f64 = 134_217_729.0; // 2^27 + 1
+    let scaled = SPLITTER * a;
+    let high = scaled - (scaled - a);
+    (high, a - high)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_left_does_not_show() {
+        let mut sum = Sum::default();
+        for term in [0.1, 1e18, 0.2, f64::INFINITY, 1e-9] {
+            sum.add(term);
+        }
+        assert_eq!(sum.value(), f64::INFINITY);
+        sum.remove(f64::INFINITY);
+        sum.remove(1e18);
+        assert!((sum.value() - (0.1 + 0.2 + 1e-9)).abs() < 1e-12);
+        sum.add(f64::NAN);
+        assert!(sum.value().is_nan() && sum.has_non_finite() && sum.is_sound());
+    }
+
+    #[test]
+    fn products_keep_their_digits() {
+        let mut sum = Sum::default();
+        sum.add_product(1e9 + 1.0, 1e9 + 1.0);
+        sum.add_product(-1e9, 1e9);
+        assert_eq!(sum.value(), 2e9 + 1.0);
+    }
+
+    #[test]
+    fn what_overflows_is_told() {
+        let mut sum = Sum::default();
+        sum.add(f64::MAX);
+        sum.add(f64::MAX);
+        sum.remove(f64::MAX);
+        assert!(!sum.is_sound());
+    }
+}

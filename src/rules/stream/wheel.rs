@@ -1,0 +1,191 @@
+//! The one queue of timers: which operator of which rule looks again when.
+//!
+//! A wheel of buckets of about a second, of which the earliest is kept in order, since almost every
+//! timer lies within the next minutes and most samples set one. Entries are never taken back: who
+//! sets an earlier one ignores the later when it comes.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::sample::Timestamp;
+
+/// An entry of the wheel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::rules) struct Timer {
+    /// When.
+    pub(super) at: Timestamp,
+    /// The rule's stream.
+    pub(super) stream: u32,
+    /// The operator in it.
+    pub(super) node: u32,
+    /// What of the operator; [`WHOLE`] for all of it.
+    pub(super) unit: u32,
+}
+
+/// The unit of a timer that is about all of a node.
+pub(super) const WHOLE: u32 = u32::MAX;
+
+/// Nanoseconds of a bucket, as a power of two: 1.07 s.
+const BUCKET_BITS: u32 = 30;
+
+/// How many buckets lie ahead: nine minutes, more than PromQL's lookback and most windows.
+/// What is later waits in a heap.
+const BUCKETS: usize = 512;
+
+/// All timers, earliest first.
+#[derive(Debug)]
+pub(in crate::rules) struct Wheel {
+    /// The bucket that is open: everything up to it is in `open`.
+    base: i64,
+    /// Never empty while there is any timer.
+    open: BinaryHeap<Reverse<Timer>>,
+    buckets: Box<[Vec<Timer>]>,
+    /// How many are in `buckets`.
+    ahead: usize,
+    later: BinaryHeap<Reverse<Timer>>,
+}
+
+impl Default for Wheel {
+    fn default() -> Self {
+        Self {
+            base: i64::MIN >> BUCKET_BITS,
+            open: BinaryHeap::new(),
+            buckets: vec![Vec::new(); BUCKETS].into(),
+            ahead: 0,
+            later: BinaryHeap::new(),
+        }
+    }
+}
+
+impl Wheel {
+    /// Sets a timer.
+    #[inline]
+    pub(super) fn insert(&mut self, timer: Timer) {
+        self.place(timer);
+        if self.open.is_empty() {
+            self.turn();
+        }
+    }
+
+    /// When the first is due.
+    #[inline]
+    pub(super) fn first(&self) -> Option<Timestamp> {
+        self.open.peek().map(|timer| timer.0.at)
+    }
+
+    /// Takes the first where it is due at or before `limit`.
+    #[inline]
+    pub(super) fn pop(&mut self, limit: Timestamp) -> Option<Timer> {
+        if self.first()? > limit {
+            return None;
+        }
+        let timer = self.open.pop()?.0;
+        if self.open.is_empty() {
+            self.turn();
+        }
+        Some(timer)
+    }
+
+    /// Moves all timers by a step of the clock.
+    pub(super) fn shift(&mut self, nanos: i64) {
+        self.rebuild(|timer| Some(Timer { at: timer.at.shifted(nanos), ..timer }));
+    }
+
+    /// Lets go of the timers of a stream.
+    pub(super) fn forget(&mut self, stream: u32) {
+        self.rebuild(|timer| (timer.stream != stream).then_some(timer));
+    }
+
+    fn rebuild(&mut self, keep: impl Fn(Timer) -> Option<Timer>) {
+        let old = std::mem::take(self);
+        let heaps = old.open.into_iter().chain(old.later).map(|timer| timer.0);
+        let ahead = old.buckets.into_iter().flatten();
+        heaps.chain(ahead).filter_map(keep).for_each(|timer| self.insert(timer));
+    }
+
+    #[inline]
+    fn place(&mut self, timer: Timer) {
+        let bucket = timer.at.as_nanos() >> BUCKET_BITS;
+        if bucket <= self.base {
+            self.open.push(Reverse(timer));
+        } else if bucket < self.base.saturating_add(BUCKETS as i64) {
+            self.buckets[bucket as usize % BUCKETS].push(timer);
+            self.ahead += 1;
+        } else {
+            self.later.push(Reverse(timer));
+        }
+    }
+
+    /// Opens the next bucket that holds something.
+    #[cold]
+    fn turn(&mut self) {
+        while self.open.is_empty() {
+            if self.ahead > 0 {
+                self.base += 1;
+            } else if let Some(Reverse(first)) = self.later.peek() {
+                self.base = first.at.as_nanos() >> BUCKET_BITS;
+            } else {
+                return;
+            }
+            let bucket = &mut self.buckets[self.base as usize % BUCKETS];
+            self.ahead -= bucket.len();
+            self.open.extend(bucket.drain(..).map(Reverse));
+            let horizon = self.base.saturating_add(BUCKETS as i64);
+            while let Some(Reverse(first)) = self.later.peek().copied()
+                && first.at.as_nanos() >> BUCKET_BITS < horizon
+            {
+                self.later.pop();
+                self.place(first);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn timer(nanos: i64) -> Timer {
+        Timer { at: Timestamp::from_nanos(nanos), stream: 0, node: 0, unit: 0 }
+    }
+
+    proptest! {
+        #[test]
+        fn timers_come_in_order_however_far_away(
+            times in prop::collection::vec(
+                prop_oneof![0..5_000_000_000i64, 0..2_000_000_000_000i64, any::<i64>()], 0..200),
+            more in prop::collection::vec(0..3_000_000_000_000i64, 0..50),
+        ) {
+            let mut wheel = Wheel::default();
+            times.iter().for_each(|at| wheel.insert(timer(*at)));
+            let mut expected = times;
+            expected.sort_unstable();
+            let half = expected.len() / 2;
+            for at in expected.drain(..half) {
+                prop_assert_eq!(wheel.first(), Some(Timestamp::from_nanos(at)));
+                prop_assert_eq!(wheel.pop(Timestamp::from_nanos(at.saturating_sub(1))).filter(|_| at > i64::MIN), None);
+                prop_assert_eq!(wheel.pop(Timestamp::from_nanos(at)), Some(timer(at)));
+            }
+            more.iter().for_each(|at| wheel.insert(timer(*at)));
+            expected.extend(more);
+            expected.sort_unstable();
+            for at in expected {
+                prop_assert_eq!(wheel.pop(Timestamp::from_nanos(i64::MAX)), Some(timer(at)));
+            }
+            prop_assert_eq!(wheel.first(), None);
+        }
+    }
+
+    #[test]
+    fn a_step_moves_all_and_a_stream_can_be_forgotten() {
+        let mut wheel = Wheel::default();
+        for secs in [1, 100, 10_000] {
+            wheel.insert(Timer { stream: secs as u32, ..timer(secs * 1_000_000_000) });
+        }
+        wheel.shift(5_000_000_000);
+        assert_eq!(wheel.first(), Some(Timestamp::from_secs(6)));
+        wheel.forget(1);
+        assert_eq!(wheel.first(), Some(Timestamp::from_secs(105)));
+    }
+}
