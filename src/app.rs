@@ -25,9 +25,10 @@ use crate::journal::{self, Journal};
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::pipeline::{self, BUS_POLLS_MAX, Handle, Pipeline};
 use crate::pollers::Shared;
-use crate::rules::Engine;
+use crate::rules::{AlertSeries, Engine};
 use crate::sample::{Catalogue, Clock};
 use crate::sinks::{SinkEnv, Sinks};
+use crate::state::State;
 use crate::supervisor::{Board, Changes, Env, Supervisor};
 
 mod view;
@@ -98,6 +99,8 @@ impl App {
         let (handle, asks) = pipeline::handle();
         let mut engine = Engine::new(catalogue.clone(), config.rules.clone());
         config.targets.iter().for_each(|t| engine.polled_every(&t.id(), t.interval));
+        let folder = lock.is_some().then_some(&*config.state_dir);
+        let (state, saved) = State::open(folder, &metrics);
         let actions = Actions::start(&config.actions, shared.clone(), metrics.clone());
         let action_board = actions.board();
         let pipeline = Pipeline {
@@ -105,6 +108,8 @@ impl App {
             actions,
             journal,
             sinks,
+            series: AlertSeries::new(catalogue.clone()),
+            state,
             events: events.clone(),
             clock: clock.clone(),
         };
@@ -113,7 +118,7 @@ impl App {
         let mut tasks = JoinSet::new();
         let counted = metrics.clone();
         tasks.spawn(async move {
-            pipeline.run(from_bus, asks, &counted, DRAIN_GRACE).await;
+            pipeline.run(saved, from_bus, asks, &counted, DRAIN_GRACE).await;
         });
         let env = Env { catalogue, shared, metrics: metrics.clone(), events: events.clone(), bus };
         let mut supervisor = Supervisor::new(env);

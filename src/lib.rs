@@ -25,6 +25,7 @@ pub mod promql;
 pub mod rules;
 pub mod sample;
 pub mod sinks;
+pub mod state;
 pub mod store;
 pub mod supervisor;
 pub mod template;

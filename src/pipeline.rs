@@ -18,9 +18,10 @@ use crate::config::{Config, Target};
 use crate::events::{Event, Events};
 use crate::journal::{Journal, NotKept};
 use crate::metrics::{Counter, Gauge, Metrics};
-use crate::rules::{Alert, Audience, Engine, Notify, State, Transition};
+use crate::rules::{Alert, AlertSeries, Audience, Engine, Notify, Saved, State, Transition};
 use crate::sample::{Batch, Clock, Series, Timestamp, until};
 use crate::sinks::Sinks;
+use crate::state::State as Kept;
 
 /// Polls waiting to be judged. Judging takes microseconds: this many wait only while something is
 /// badly wrong, and then polling waits too.
@@ -38,6 +39,10 @@ const PUSHES_WAITING_MAX: usize = 8;
 /// How often the system's clock is compared with ours; also how late a step may be noticed.
 const RESYNC_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often the series of alerts that stand are written again: well within the lookback, so that
+/// one that is lost leaves no gap.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
+
 /// What the journal gets at the end to put itself on disk. What is written and not put there is
 /// lost by a power cut only.
 const JOURNAL_GRACE: Duration = Duration::from_millis(500);
@@ -53,6 +58,10 @@ pub struct Pipeline {
     pub journal: Journal,
     /// Keep samples elsewhere.
     pub sinks: Sinks,
+    /// Alerts as series.
+    pub series: AlertSeries,
+    /// Keeps alerts over a restart.
+    pub state: Kept,
     /// Tells who listens.
     pub events: Events,
     /// The clock.
@@ -184,10 +193,11 @@ impl Counts {
 }
 
 impl Pipeline {
-    /// Judges until the bus ends, which it does when every target has stopped; then gives sinks
-    /// and actions at most `grace` to empty their queues.
+    /// Takes over the alerts from before, and judges until the bus ends, which it does when every
+    /// target has stopped; then gives sinks and actions at most `grace` to empty their queues.
     pub async fn run(
         mut self,
+        saved: Vec<Saved>,
         mut bus: mpsc::Receiver<Vec<Batch>>,
         mut asks: Asks,
         metrics: &Metrics,
@@ -195,9 +205,13 @@ impl Pipeline {
     ) {
         let counts = Counts::new(metrics);
         let mut transitions = Vec::new();
+        self.engine.restore(saved, self.clock.now(), &mut transitions);
+        self.hear(&mut transitions, &counts);
         let mut waiting = Vec::with_capacity(TAKE_POLLS_MAX);
         let mut resync = interval(RESYNC_INTERVAL);
         resync.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut refresh = interval(REFRESH_INTERVAL);
+        refresh.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             let due = self.engine.next_tick().map(|at| self.instant(at));
             let has_room = self.journal.has_room();
@@ -221,10 +235,14 @@ impl Pipeline {
                 () = self.journal.room(), if !has_room => {}
                 () = until(due) => self.engine.tick(self.clock.now(), &mut transitions),
                 _ = resync.tick() => self.resync(&counts),
+                _ = refresh.tick() => {
+                    let again = self.series.refresh(&self.engine.alerts(), self.clock.now());
+                    self.take_in(again.into_iter().collect(), &mut transitions, &counts);
+                }
             }
-            self.deliver(&mut transitions, &counts);
+            self.hear(&mut transitions, &counts);
         }
-        tokio::join!(self.sinks.close(grace), self.actions.close(grace));
+        tokio::join!(self.sinks.close(grace), self.actions.close(grace), self.state.close(grace));
         // Last, for it keeps how far the sinks have come.
         self.journal.close(JOURNAL_GRACE).await;
     }
@@ -237,14 +255,36 @@ impl Pipeline {
     ) {
         let (evaluations, late) = (self.engine.evaluations(), self.engine.late());
         for batches in waiting.drain(..) {
-            for batch in &batches {
-                self.engine.apply(batch, transitions);
-                counts.samples.add(batch.samples.len() as u64);
-            }
-            self.journal.append(&Arc::new(batches));
+            self.take_in(batches, transitions, counts);
         }
         counts.evaluations.add(self.engine.evaluations() - evaluations);
         counts.late.add(self.engine.late() - late);
+    }
+
+    /// Judges batches, and hands them on to be kept.
+    fn take_in(&mut self, batches: Vec<Batch>, transitions: &mut Vec<Transition>, counts: &Counts) {
+        if batches.is_empty() {
+            return;
+        }
+        for batch in &batches {
+            self.engine.apply(batch, transitions);
+            counts.samples.add(batch.samples.len() as u64);
+        }
+        self.journal.append(&Arc::new(batches));
+    }
+
+    /// What changed is told and kept, and becomes samples. These are judged as well; of what they
+    /// change the series wait for the next refresh, so that rules about each other's alerts cannot
+    /// keep one another busy.
+    fn hear(&mut self, transitions: &mut Vec<Transition>, counts: &Counts) {
+        if transitions.is_empty() {
+            return;
+        }
+        let told = self.series.follow(transitions);
+        self.deliver(transitions, counts);
+        self.take_in(told, transitions, counts);
+        self.deliver(transitions, counts);
+        self.state.keep(self.engine.unsaved());
     }
 
     fn instant(&self, at: Timestamp) -> Instant {

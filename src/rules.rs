@@ -9,6 +9,7 @@ mod engine;
 mod expression;
 mod notice;
 pub mod plan;
+mod series;
 #[allow(dead_code, reason = "rules are judged by it next")]
 mod stream;
 pub mod testing;
@@ -21,6 +22,7 @@ pub use config::{AtLeast, Audience, OnMissing, RuleConfig};
 pub use engine::{Engine, Saved, Unsaved};
 pub use notice::fingerprint;
 use serde::{Deserialize, Serialize};
+pub use series::AlertSeries;
 
 use crate::config::Named;
 use crate::sample::Timestamp;

@@ -29,6 +29,7 @@ mod operating;
 mod push;
 mod queries;
 mod reload;
+mod restart;
 mod stopping;
 
 const WATCHPOST: &str = env!("CARGO_BIN_EXE_watchpost");

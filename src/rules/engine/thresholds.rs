@@ -20,6 +20,7 @@ use crate::config::Named;
 use crate::rules::config::OnMissing;
 use crate::rules::config::TARGET_UP;
 use crate::rules::plan::{Condition, Level, Plan, Selector};
+use crate::rules::series::ALERTS;
 use crate::rules::{Labels, RuleConfig, Transition};
 use crate::sample::{Batch, Catalogue, Sample, Series, SeriesId, Timestamp, is_stale};
 
@@ -50,10 +51,12 @@ struct Question {
     watches: bool,
     selector: Selector,
     labels: Labels,
+    name: Arc<str>,
 }
 
 impl Question {
-    fn new(rule: &RuleConfig) -> Self {
+    fn new(rule: &Named<RuleConfig>) -> Self {
+        let Named { name, value: rule } = rule;
         let Plan { selector, levels } = &rule.plan;
         Self {
             // A worse severity holds only where the mildest does: the configuration sees to that.
@@ -62,6 +65,7 @@ impl Question {
             watches: rule.on_missing == OnMissing::Fire,
             selector: selector.clone(),
             labels: rule.labels.clone(),
+            name: name.clone(),
         }
     }
 
@@ -205,7 +209,7 @@ impl Thresholds {
     }
 
     pub(super) fn set_rules(&mut self, rules: &[Arc<Named<RuleConfig>>]) {
-        self.questions = rules.iter().map(|rule| Question::new(&rule.value)).collect();
+        self.questions = rules.iter().map(|rule| Question::new(rule)).collect();
         self.by_metric.clear();
         for (place, question) in self.questions.iter().enumerate() {
             let metric = question.selector.metric.clone();
@@ -234,7 +238,10 @@ impl Thresholds {
         let own = self.links.len();
         let rules = self.by_metric.get(&words.name()).map_or(&[][..], Vec::as_slice);
         for &rule in rules {
-            if self.questions[rule as usize].selector.matches(&words) {
+            let Question { selector, name, .. } = &self.questions[rule as usize];
+            // Of its own alerts a rule that is about alerts would fire for ever.
+            let own = &*words.row.measurement == ALERTS && words.tag("alertname") == Some(name);
+            if !own && selector.matches(&words) {
                 self.links.push(Link { rule, alert: NO_ALERT });
             }
         }
