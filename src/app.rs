@@ -97,8 +97,7 @@ impl App {
         let events = Events::default();
         let (bus, from_bus) = mpsc::channel(BUS_POLLS_MAX);
         let (handle, asks) = pipeline::handle();
-        let mut engine = Engine::new(catalogue.clone(), config.rules.clone());
-        config.targets.iter().for_each(|t| engine.polled_every(&t.id(), t.interval));
+        let engine = engine(&config, &catalogue);
         let folder = lock.is_some().then_some(&*config.state_dir);
         let (state, saved) = State::open(folder, &metrics);
         let actions = Actions::start(&config.actions, shared.clone(), metrics.clone());
@@ -283,6 +282,12 @@ fn reloads(metrics: &Metrics) -> [Counter; 2] {
     ["ok", "refused"].map(|result| {
         metrics.counter("watchpost_config_reloads_total", help, &[("result", result)])
     })
+}
+
+fn engine(config: &Config, catalogue: &Arc<Catalogue>) -> Engine {
+    let mut engine = Engine::new(catalogue.clone(), config.rules.clone());
+    config.targets.iter().for_each(|t| engine.polled_every(&t.id(), t.interval));
+    engine
 }
 
 fn about(metrics: &Metrics, clock: &Clock, has_state_dir: bool) -> Vec<Gauge> {
