@@ -206,6 +206,7 @@ impl Journal {
             token,
             committed,
             is_unsaved: true,
+            could_not_save: false,
             is_forgotten: false,
             live: Some(live),
         });
@@ -232,6 +233,7 @@ impl Journal {
                 token: u64::MAX,
                 committed: cursor::Progress::at(position),
                 is_unsaved: true,
+                could_not_save: false,
                 is_forgotten: false,
                 live: None,
             });

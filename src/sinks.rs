@@ -5,7 +5,9 @@
 //! never take is given up, by the sink itself. A point may be written twice, never not at all, unless
 //! the journal has let go of it.
 
+pub mod http;
 pub mod influxdb;
+pub mod remote_write;
 mod worker;
 
 use std::collections::HashMap;
@@ -70,11 +72,13 @@ impl Rejected {
 pub enum SinkConfig {
     /// `[influxdb.NAME]`
     Influxdb(influxdb::Config),
+    /// `[remote_write.NAME]`
+    RemoteWrite(remote_write::Config),
 }
 
 impl SinkConfig {
     /// The kinds there are, as their tables are called.
-    pub const NAMES: &'static [&'static str] = &["influxdb"];
+    pub const NAMES: &'static [&'static str] = &["influxdb", "remote_write"];
 
     /// Reads `[KIND.NAME]`.
     pub(crate) fn read(
@@ -85,6 +89,7 @@ impl SinkConfig {
     ) -> Option<Self> {
         match kind {
             "influxdb" => influxdb::Config::read(node, shown, cx).map(Self::Influxdb),
+            "remote_write" => remote_write::Config::read(node, shown, cx).map(Self::RemoteWrite),
             _ => None,
         }
     }
@@ -93,6 +98,7 @@ impl SinkConfig {
     pub(crate) fn schema(kind: &str) -> Json {
         match kind {
             "influxdb" => influxdb::Config::schema(),
+            "remote_write" => remote_write::Config::schema(),
             _ => Json::Null,
         }
     }
@@ -101,6 +107,7 @@ impl SinkConfig {
     fn pace(&self) -> Pace {
         match self {
             Self::Influxdb(config) => config.pace(),
+            Self::RemoteWrite(config) => config.pace(),
         }
     }
 }
@@ -163,6 +170,10 @@ impl Sinks {
         let task = match sink.value.clone() {
             SinkConfig::Influxdb(config) => {
                 self.tasks.spawn(worker.run(move || influxdb::Writer::new(&config, &name, &env)))
+            }
+            SinkConfig::RemoteWrite(config) => {
+                let make = move || remote_write::Writer::new(&config, &name, &env);
+                self.tasks.spawn(worker.run(make))
             }
         };
         self.running.insert(sink.name.clone(), Running { config: sink.value.clone(), task });

@@ -97,6 +97,7 @@ fn read(
             token: u64::MAX,
             committed,
             is_unsaved: false,
+            could_not_save: false,
             is_forgotten: false,
             live: None,
         });

@@ -78,6 +78,8 @@ pub(super) struct Registered {
     pub(super) committed: Progress,
     /// Whether its file says something else.
     pub(super) is_unsaved: bool,
+    /// Whether that was tried in vain.
+    pub(super) could_not_save: bool,
     pub(super) is_forgotten: bool,
     pub(super) live: Option<Live>,
 }

@@ -17,7 +17,7 @@ use super::cursor::{self, CursorFile, Progress};
 use super::encode::Encoder;
 use super::format::Header;
 use super::segment::{SegmentFile, path_of};
-use super::shared::{Disk, Entry, Inner, Segment, Shared};
+use super::shared::{Disk, Entry, Inner, Registered, Segment, Shared};
 use super::{Fsync, Limits};
 
 /// A segment is closed at this age, so that a small journal, too, lets go of what was read.
@@ -87,8 +87,9 @@ impl Writer {
             let round = self.wait();
             let written = self.write(&folder, &round.entries);
             let written = written.and_then(|()| if round.syncs { self.sync() } else { Ok(()) });
-            self.settle(&folder, &round.entries, written);
+            // Before samples count as kept: who is to read them must be known by then.
             self.save(&folder, round.cursors);
+            self.settle(&folder, &round.entries, written);
             if round.is_last {
                 break;
             }
@@ -109,10 +110,11 @@ impl Writer {
             let sync_at = self.sync_at();
             let mut round = Round {
                 entries: if may_write { unwritten(&inner) } else { Vec::new() },
-                cursors: unsaved(&mut inner),
+                cursors: Vec::new(),
                 syncs: inner.is_closing || sync_at.is_some_and(|at| at <= now),
                 is_last: false,
             };
+            round.cursors = unsaved(&mut inner, !round.entries.is_empty());
             round.syncs |= self.limits.fsync == Fsync::Always && !round.entries.is_empty();
             let last = round.entries.last().map_or(inner.written, |entry| entry.end);
             round.is_last = inner.is_closing && (last == inner.next || self.retry_at.is_some());
@@ -306,9 +308,13 @@ impl Writer {
         meters.writable.set(f64::from(u8::from(inner.disk == Disk::Working)));
     }
 
-    /// Saves where readers are; one that cannot be saved is tried again when it has moved on, and
+    /// Saves where readers are; one that cannot be saved is tried again with the next samples, and
     /// reads a little twice after a crash.
     fn save(&mut self, folder: &Path, cursors: Vec<(String, Option<Progress>)>) {
+        if !cursors.is_empty() && self.open.is_none() {
+            // An error shows again when it is opened.
+            std::fs::create_dir_all(folder).ok();
+        }
         for (key, progress) in cursors {
             let saved = match progress {
                 Some(progress) => self.save_one(folder, &key, &progress),
@@ -321,6 +327,11 @@ impl Writer {
                 self.cursors.remove(&key);
                 self.shared.meters.errors.inc();
                 tracing::debug!(reader = key, %error, "cannot save a cursor");
+                let mut inner = self.shared.lock();
+                let reader = inner.readers.iter_mut().find(|reader| reader.key == key);
+                if let Some(reader) = reader {
+                    reader.could_not_save = true;
+                }
             }
         }
     }
@@ -346,11 +357,14 @@ fn unwritten(inner: &Inner) -> Vec<Entry> {
     inner.entries.range(from..).take_while(fits).cloned().collect()
 }
 
-/// Cursors that moved since they were saved; `None` for one to be forgotten.
-fn unsaved(inner: &mut Inner) -> Vec<(String, Option<Progress>)> {
+/// Cursors that moved since they were saved, and, if it is `again`, those that could not be saved;
+/// `None` for one to be forgotten.
+fn unsaved(inner: &mut Inner, again: bool) -> Vec<(String, Option<Progress>)> {
     let mut cursors = Vec::new();
-    for reader in inner.readers.iter_mut().filter(|reader| reader.is_unsaved) {
+    let is_due = |reader: &&mut Registered| reader.is_unsaved || (again && reader.could_not_save);
+    for reader in inner.readers.iter_mut().filter(is_due) {
         reader.is_unsaved = false;
+        reader.could_not_save = false;
         let progress = (!reader.is_forgotten).then(|| reader.committed.clone());
         cursors.push((reader.key.clone(), progress));
     }

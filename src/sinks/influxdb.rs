@@ -1,34 +1,32 @@
 //! InfluxDB 1, 2 and 3, and what speaks like them, VictoriaMetrics for one.
 //!
 //! A request a server refuses because of its lines is halved until the guilty line is found; that
-//! one goes to [`quarantine`], the others are written. Whatever else is refused is kept
+//! one goes to [quarantine](Quarantine), the others are written. Whatever else is refused is kept
 //! and tried again: it is the server or the configuration that must change, not the samples.
 //! Where the outcome of a request is unknown it is repeated, which changes nothing: a point
 //! written twice is the same point.
 
 mod api;
 mod encoder;
-mod quarantine;
 mod verdict;
 
-use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value as Json;
 use url::Url;
 
-use super::{Outcome, Pace, Rejected, Sink, SinkEnv};
+use super::http::{self, Protocol, Quarantine, Verdict};
+pub use super::http::{Limit, Lines};
+use super::{Pace, SinkEnv};
 use crate::config::read::{Context, FromTable, Node, Table, table_schema};
 use crate::config::{ByteSize, Secret};
-use crate::http_client::{HttpClient, Options};
+use crate::http_client::{HttpClient, Options, Request, Response};
 use crate::journal::CatchUp;
 use crate::sample::Batch;
 use crate::tls::Tls;
 use api::Endpoint;
-pub use encoder::{Encoder, Limit, Lines};
-use quarantine::Quarantine;
-use verdict::Verdict;
+pub use encoder::Encoder;
 
 crate::choice! {
     /// Which generation of InfluxDB's interface.
@@ -169,30 +167,11 @@ impl Settings {
     }
 }
 
-/// Most requests the search for guilty lines may cost in one batch; twenty lines among 5,000 are
-/// found with so many. Past it, what is still refused goes to quarantine as it stands.
-const SEARCH_REQUESTS_MAX: u32 = 512;
-
 /// What is read of an answer: InfluxDB 3 lists the lines it left out.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// Writes to one database.
-#[derive(Debug)]
-pub struct Writer {
-    client: HttpClient,
-    endpoint: Endpoint,
-    encoder: Encoder,
-    limit: Limit,
-    quarantine: Quarantine,
-    filling: Lines,
-    /// What is being written; its text has moved to `body`.
-    lines: Lines,
-    body: Bytes,
-    /// Ranges of lines yet to be written, the next one last.
-    todo: Vec<Range<usize>>,
-    searched: u32,
-    outcome: Outcome,
-}
+pub type Writer = http::Writer<LineProtocol>;
 
 impl Writer {
     /// For one sink; connects when it writes.
@@ -205,93 +184,40 @@ impl Writer {
             connect_timeout: settings.timeout.min(Options::default().connect_timeout),
             body_bytes_max: ANSWER_BYTES_MAX,
         });
-        Self {
-            client,
+        let limit = Limit {
+            points: settings.batch_points as usize,
+            bytes: usize::try_from(settings.batch_bytes.0).unwrap_or(usize::MAX),
+        };
+        let protocol = LineProtocol {
             endpoint: Endpoint::new(settings),
             encoder: Encoder::new(env.catalogue.clone()),
-            limit: Limit {
-                points: settings.batch_points as usize,
-                bytes: usize::try_from(settings.batch_bytes.0).unwrap_or(usize::MAX),
-            },
-            quarantine: Quarantine::new(&env.state_dir, name),
-            filling: Lines::default(),
-            lines: Lines::default(),
-            body: Bytes::new(),
-            todo: Vec::new(),
-            searched: 0,
-            outcome: Outcome::default(),
-        }
-    }
-
-    /// What was filled becomes what is written.
-    fn begin(&mut self) {
-        if self.filling.is_empty() {
-            return;
-        }
-        let room = self.filling.text.len();
-        self.lines = std::mem::take(&mut self.filling);
-        self.body = std::mem::take(&mut self.lines.text).into();
-        // The next batch is likely as long; one growing from nothing would be copied many times.
-        self.filling.text.reserve(room + room / 8);
-        self.todo.clear();
-        self.todo.push(0..self.lines.len());
-        self.searched = 0;
-        self.outcome = Outcome::default();
-    }
-
-    /// Deals with a range the server does not take as it is: halves it, or gives up the one line.
-    async fn refused(&mut self, range: Range<usize>, words: &str, is_search: bool) {
-        self.searched += u32::from(is_search);
-        if range.len() > 1 && self.searched <= SEARCH_REQUESTS_MAX {
-            let middle = range.start + range.len() / 2;
-            self.todo.push(middle..range.end);
-            self.todo.push(range.start..middle);
-        } else {
-            self.give_up(range, words).await;
-        }
-    }
-
-    async fn give_up(&mut self, range: Range<usize>, words: &str) {
-        self.outcome.rejected_lines += range.len() as u64;
-        let lines = self.body.slice(self.lines.bytes(&range));
-        self.quarantine.add(&lines, words).await;
+        };
+        Self::with(protocol, client, limit, Quarantine::new(&env.state_dir, name))
     }
 }
 
-impl Sink for Writer {
-    fn fill(&mut self, batch: &Batch, from: usize) -> usize {
-        self.encoder.encode(batch, from, self.limit, &mut self.filling)
+/// Line protocol by HTTP.
+#[derive(Debug)]
+pub struct LineProtocol {
+    endpoint: Endpoint,
+    encoder: Encoder,
+}
+
+impl Protocol for LineProtocol {
+    fn encode(&mut self, batch: &Batch, from: usize, limit: Limit, lines: &mut Lines) -> usize {
+        self.encoder.encode(batch, from, limit, lines)
     }
 
-    async fn write(&mut self) -> Result<Outcome, Rejected> {
-        self.begin();
-        while let Some(range) = self.todo.last().cloned() {
-            let lines = self.body.slice(self.lines.bytes(&range));
-            let response = self.client.send(self.endpoint.request(lines)).await?;
-            let verdict = self.endpoint.judge(&response, range.len());
-            if let Verdict::Later(rejected) = verdict {
-                return Err(rejected);
-            }
-            self.todo.pop();
-            match verdict {
-                Verdict::Written => self.outcome.points += self.lines.points(&range),
-                Verdict::TooLarge(words) => self.refused(range, &words, false).await,
-                Verdict::Lines(words) => self.refused(range, &words, true).await,
-                Verdict::AllLines(words) => self.give_up(range, &words).await,
-                Verdict::These(lines) => {
-                    let mut points = self.lines.points(&range);
-                    for (line, words) in lines {
-                        let line = range.start + line..range.start + line + 1;
-                        points -= self.lines.points(&line);
-                        self.give_up(line, &words).await;
-                    }
-                    self.outcome.points += points;
-                }
-                Verdict::Later(_) => unreachable!("handled above"),
-            }
-        }
-        self.body = Bytes::new();
-        Ok(std::mem::take(&mut self.outcome))
+    fn request(&self, lines: Bytes) -> Request {
+        self.endpoint.request(lines)
+    }
+
+    fn judge(&self, response: &Response, lines: usize) -> Verdict {
+        self.endpoint.judge(response, lines)
+    }
+
+    fn shown(lines: &[u8]) -> Vec<u8> {
+        lines.to_vec()
     }
 }
 

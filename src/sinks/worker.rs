@@ -120,7 +120,7 @@ impl Worker {
     }
 
     fn reader(&self) -> Reader {
-        let mut reader = self.journal.reader(&self.sink, Start::Now);
+        let mut reader = self.journal.reader(&self.sink, Start::Oldest);
         reader.set_catch_up(self.pace.catch_up);
         reader
     }

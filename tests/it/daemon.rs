@@ -23,6 +23,7 @@ use watchpost::http_client::{HttpClient, Options, Request};
 
 use crate::support::{LIMIT, file, text, until};
 
+mod crash;
 mod faults;
 mod flow;
 mod operating;

@@ -45,7 +45,7 @@ pub(crate) fn influxd(folder: &Path, port: u16) -> Option<Server> {
     Server::start(Command::new("influxd").arg("-config").arg(file))
 }
 
-fn victoria_metrics(folder: &Path, port: u16) -> Option<Server> {
+pub(crate) fn victoria_metrics(folder: &Path, port: u16) -> Option<Server> {
     Server::start(
         Command::new("victoria-metrics")
             .arg(format!("-storageDataPath={}", folder.display()))
@@ -54,15 +54,20 @@ fn victoria_metrics(folder: &Path, port: u16) -> Option<Server> {
     )
 }
 
+/// The first answer, as text.
+pub(crate) async fn ask(method: Method, url: &str, query: &[(&str, &str)]) -> String {
+    ask_until(method, url, query, |_| true).await
+}
+
 /// Asks until the answer, as text, is enough.
-async fn ask_until(
+pub(crate) async fn ask_until(
     method: Method,
     url: &str,
     query: &[(&str, &str)],
     is_enough: impl Fn(&str) -> bool,
 ) -> String {
     let url = Url::parse_with_params(url, query).unwrap();
-    let client = HttpClient::new(Options { body_bytes_max: 16 << 20, ..Options::default() });
+    let client = HttpClient::new(Options { body_bytes_max: 64 << 20, ..Options::default() });
     let end = tokio::time::Instant::now() + LIMIT;
     let mut last = String::new();
     while tokio::time::Instant::now() < end {

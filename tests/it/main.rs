@@ -11,6 +11,7 @@ mod mqtt;
 mod net;
 mod packaging;
 mod promql;
+mod remote_write;
 mod serial;
 mod snmp;
 mod support;

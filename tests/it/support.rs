@@ -7,6 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::time::{Instant, timeout};
 use watchpost::actions::Notice;
 use watchpost::config::{Config, Loader, Target};
@@ -32,6 +34,15 @@ impl Server {
                 eprintln!("skipped: cannot start {}: {error}", command.get_program().display());
                 None
             }
+        }
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) fn stop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            let id = i32::try_from(self.0.id()).expect("a process id");
+            kill(Pid::from_raw(id), Signal::SIGTERM).expect("it runs");
+            drop(self.0.wait());
         }
     }
 

@@ -9,9 +9,10 @@ use hyper::Method;
 use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
 use url::Url;
 
-use super::verdict::{self, Verdict};
+use super::verdict;
 use super::{Api, Settings};
 use crate::http_client::{Request, Response, basic, secret};
+use crate::sinks::http::Verdict;
 
 /// The address and the headers of every write.
 #[derive(Debug)]

@@ -3,10 +3,10 @@
 //! Samples of one row that follow each other make one line. Stale marks and whatever else is not
 //! finite have no line: InfluxDB has no word for them.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use crate::sample::{Batch, Catalogue};
+use crate::sinks::http::{Limit, Lines};
 use crate::wire::line_protocol::encode;
 
 /// Most bytes of line beginnings kept; 100,000 rows of 150 bytes fit. With more rows than that
@@ -15,68 +15,6 @@ const HEADS_BYTES_MAX: usize = 16 << 20;
 
 /// Most bytes of field names kept, likewise.
 const FIELDS_BYTES_MAX: usize = 1 << 20;
-
-/// The most one request may hold. One line more than `bytes` allow may be in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limit {
-    /// Samples.
-    pub points: usize,
-    /// Bytes of line protocol.
-    pub bytes: usize,
-}
-
-/// Lines, encoded, and where each ends.
-#[derive(Debug, Default)]
-pub struct Lines {
-    /// All lines, each with its newline.
-    pub text: Vec<u8>,
-    ends: Vec<LineEnd>,
-    points: usize,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct LineEnd {
-    /// Where the line ends in the text; so much text is never encoded at once as to overflow it.
-    at: u32,
-    /// How many points there are up to here.
-    points: u32,
-}
-
-impl Lines {
-    /// How many lines.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Whether there is no line.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    /// The bytes of a range of lines.
-    #[must_use]
-    pub fn bytes(&self, lines: &Range<usize>) -> Range<usize> {
-        self.before(lines.start).at as usize..self.before(lines.end).at as usize
-    }
-
-    /// The points of a range of lines.
-    #[must_use]
-    pub fn points(&self, lines: &Range<usize>) -> u64 {
-        u64::from(self.before(lines.end).points - self.before(lines.start).points)
-    }
-
-    fn before(&self, line: usize) -> LineEnd {
-        line.checked_sub(1).map_or(LineEnd { at: 0, points: 0 }, |last| self.ends[last])
-    }
-
-    fn end_line(&mut self, points: usize) {
-        self.points += points;
-        let narrow = |n: usize| u32::try_from(n).expect("a request is bounded far below 4 GiB");
-        self.ends.push(LineEnd { at: narrow(self.text.len()), points: narrow(self.points) });
-    }
-}
 
 /// Encodes batches of one catalogue.
 #[derive(Debug)]
@@ -119,7 +57,7 @@ impl Encoder {
                     encode::push_end(&mut lines.text, batch.time.as_nanos());
                     lines.end_line(std::mem::take(&mut points));
                 }
-                if lines.points >= limit.points || lines.text.len() >= limit.bytes {
+                if lines.are_full(limit) {
                     return at;
                 }
                 line = Some(row);

@@ -10,13 +10,14 @@ use crate::config::Loader;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::sample::{Catalogue, Sample, Timestamp};
-use crate::sinks::SinkConfig;
+use crate::sinks::http::SEARCH_REQUESTS_MAX;
+use crate::sinks::{Outcome, Rejected, Sink, SinkConfig};
 
 fn load(table: &str) -> Result<Config, String> {
     let toml = format!("[influxdb.main]\n{table}\n");
     let loaded = Loader { env: &|_| None }.load_text(Path::new("test.toml"), &toml);
     let config = loaded.map_err(|diagnostics| diagnostics.to_string())?;
-    let SinkConfig::Influxdb(config) = &config.sinks[0].value;
+    let SinkConfig::Influxdb(config) = &config.sinks[0].value else { panic!("another sink") };
     Ok(config.clone())
 }
 

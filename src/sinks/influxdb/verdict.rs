@@ -3,61 +3,28 @@
 //! Only answers that speak of the lines themselves may cost a line; everything else means that
 //! the server or the configuration must change first, and the samples wait for that.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 use url::Url;
 
 use super::Api;
-use crate::http_client::{Response, shown, without_secrets};
-use crate::sinks::Rejected;
-
-/// What to do about a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// All lines are written.
-    Written,
-    /// To be sent in smaller pieces.
-    TooLarge(String),
-    /// Some lines cannot be written, it is not known which; the others may be written or not.
-    Lines(String),
-    /// None of the lines can be written.
-    AllLines(String),
-    /// These cannot be written, counted from 0, in order; the others are.
-    These(Vec<(usize, String)>),
-    /// To be sent again as it is.
-    Later(Rejected),
-}
-
-/// How long to leave a server alone that needs somebody to change something first: a token, a
-/// database, an address.
-const MISCONFIGURED_SECONDS: u64 = 30;
+use crate::http_client::{Response, shown};
+use crate::sinks::http::{self, Verdict};
 
 pub(super) fn judge(api: Api, url: &Url, response: &Response, lines: usize) -> Verdict {
-    let status = response.status;
-    let words = response.words();
-    let later = |what: &str, retry_after| {
-        let told = if words.is_empty() { String::new() } else { format!(": {words}") };
-        let message = format!("POST {}: {what} ({status}){told}", without_secrets(url));
-        Verdict::Later(Rejected::Temporary { message, retry_after })
-    };
-    let misconfigured = |what: &str| later(what, Some(Duration::from_secs(MISCONFIGURED_SECONDS)));
-    match status.as_u16() {
-        200..=299 => Verdict::Written,
-        400 | 422 => refused(api, response, words.clone(), lines),
-        401 => misconfigured("the server does not accept the credentials"),
-        403 => misconfigured("the credentials do not allow writing"),
-        404 => misconfigured(match api {
-            Api::V1 => "no such database, or the server is not one for api = \"v1\"",
-            Api::V2 => "no such organisation or bucket, or the server is not one for api = \"v2\"",
-            Api::V3 => "no such database, or the server is not one for api = \"v3\"",
-        }),
-        413 => Verdict::TooLarge(words),
-        408 | 425 | 429 | 500..=599 => {
-            later("the server asks for another try", response.retry_after())
-        }
-        300..=399 => misconfigured("the server is elsewhere; redirects are not followed"),
-        _ => misconfigured("the server does not take writes"),
+    match response.status.as_u16() {
+        400 | 422 => refused(api, response, response.words(), lines),
+        404 => http::misconfigured(
+            url,
+            response,
+            match api {
+                Api::V1 => "no such database, or the server is not one for api = \"v1\"",
+                Api::V2 => {
+                    "no such organisation or bucket, or the server is not one for api = \"v2\""
+                }
+                Api::V3 => "no such database, or the server is not one for api = \"v3\"",
+            },
+        ),
+        _ => http::judge(url, response),
     }
 }
 
@@ -115,7 +82,10 @@ fn told_lines(body: &[u8], lines: usize) -> Option<Vec<(usize, String)>> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::sinks::Rejected;
 
     fn judged(api: Api, status: u16, header: Option<(&'static str, &str)>, body: &str) -> Verdict {
         let headers = header.into_iter().map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap()));

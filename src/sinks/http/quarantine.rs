@@ -1,7 +1,7 @@
 //! Lines a server would not take, kept in a file for a person to look at.
 //!
-//! The file is line protocol with the server's words as comments, so that what is in it can be
-//! mended and written again as it is. It never grows without bound: a full one becomes `.lp.old`,
+//! The file has the server's words as comments; what is in it as line protocol can be mended and
+//! written again as it is. It never grows without bound: a full one becomes `.lp.old`,
 //! in place of the one that was.
 
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// One sink's quarantine.
 #[derive(Debug)]
-pub(super) struct Quarantine {
+pub struct Quarantine {
     sink: String,
     path: PathBuf,
     file_bytes_max: u64,
@@ -26,7 +26,7 @@ pub(super) struct Quarantine {
 
 impl Quarantine {
     /// Makes no file before there is something to put in it.
-    pub(super) fn new(state_dir: &Path, sink: &str) -> Self {
+    pub(in crate::sinks) fn new(state_dir: &Path, sink: &str) -> Self {
         // The name is the user's, and TOML allows every character in it.
         let safe = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
         let file = format!("{}.lp", sink.chars().map(safe).collect::<String>());
