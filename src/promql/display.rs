@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use super::AggregateOp;
 use super::expr::{
     Aggregate, Binary, Call, Cardinality, Expr, ExprKind, Grouping, MatchLabels, Matching,
     RangeSelector, Subquery,
@@ -136,7 +137,9 @@ impl Display for Selector {
 }
 
 fn write_series(f: &mut Formatter<'_>, selector: &Selector) -> fmt::Result {
-    let plain = selector.name.as_deref().filter(|name| is_plain(name, true));
+    // A name outside the braces excludes another one inside.
+    let named_again = selector.matchers.iter().any(|matcher| matcher.label == NAME);
+    let plain = selector.name.as_deref().filter(|name| is_plain(name, true) && !named_again);
     f.write_str(plain.unwrap_or_default())?;
     let quoted = selector.name.as_deref().filter(|_| plain.is_none());
     if quoted.is_none() && selector.matchers.is_empty() {
@@ -222,12 +225,38 @@ fn write_quoted(f: &mut Formatter<'_>, text: &str) -> fmt::Result {
     f.write_str("\"")
 }
 
+/// Words that mean something else where a metric's name may stand, besides the operators.
+const KEYWORDS: [&str; 21] = [
+    "anchored",
+    "bool",
+    "by",
+    "end",
+    "fill",
+    "fill_left",
+    "fill_right",
+    "group_left",
+    "group_right",
+    "ignoring",
+    "inf",
+    "infinity",
+    "limit_ratio",
+    "nan",
+    "offset",
+    "on",
+    "range",
+    "smoothed",
+    "start",
+    "step",
+    "without",
+];
+
 /// Whether a name can be written without quotes; a metric's may contain colons.
 fn is_plain(name: &str, metric: bool) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || (metric && c == ':');
-    let keyword = BinaryOp::parse(&name.to_ascii_lowercase()).is_some()
-        || ["inf", "nan", "bool", "offset", "by", "without", "on", "ignoring"]
-            .contains(&&*name.to_ascii_lowercase());
+    let lower = name.to_ascii_lowercase();
+    let keyword = BinaryOp::parse(&lower).is_some()
+        || AggregateOp::parse(&lower).is_some()
+        || KEYWORDS.contains(&&*lower);
     name.starts_with(|c: char| fits(c) && !c.is_ascii_digit())
         && name.chars().all(fits)
         && (!metric || !keyword)

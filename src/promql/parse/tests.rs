@@ -49,6 +49,8 @@ fn an_expression_is_written_in_one_way() {
             r#"label_replace(x, "a", "$1", "b", "(.*)")"#,
             r#"label_replace(x, "a", "$1", "b", "(.*)")"#,
         ),
+        (r#"{__name__="a",__name__!="b"}"#, r#"{__name__="a",__name__!="b"}"#),
+        (r#"{__name__="sum"} or {"by"}"#, r#"{__name__="sum"} or {__name__="by"}"#),
         ("1e30 + NaN - -Inf", "1e30 + NaN - (-Inf)"),
         ("hour()", "hour()"),
     ] {
