@@ -21,18 +21,19 @@ use crate::api::{Api, Daemon};
 use crate::config::Config;
 use crate::events::Events;
 use crate::ingest::Ingest;
-use crate::journal::{self, Journal};
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::pipeline::{self, BUS_POLLS_MAX, Handle, Pipeline};
 use crate::pollers::Shared;
 use crate::rules::{AlertSeries, Engine};
 use crate::sample::{Catalogue, Clock};
-use crate::sinks::{SinkEnv, Sinks};
 use crate::state::State;
+use crate::store::Store;
 use crate::supervisor::{Board, Changes, Env, Supervisor};
 
+mod keepers;
 mod view;
 
+use keepers::Keepers;
 use view::View;
 
 /// What queues get to empty themselves; with the rest of the shutdown it stays below the five
@@ -62,7 +63,9 @@ pub struct App {
     metrics: Arc<Metrics>,
     address: SocketAddr,
     tasks: JoinSet<()>,
-    stop_api: CancellationToken,
+    /// Ends the API, and the store's task.
+    stop: CancellationToken,
+    store: Arc<Store>,
     reloads: [Counter; 2],
     kept: Kept,
 }
@@ -84,15 +87,13 @@ impl App {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let lock = lock_state_dir(&config.state_dir)?;
-        let (listener, address) = listen(config.api.listen)
-            .await
-            .map_err(|error| StartError::Listen(config.api.listen, error))?;
+        let (listener, address) = listen(config.api.listen).await?;
         let metrics = Arc::new(Metrics::default());
         let clock = Arc::new(Clock::system());
         let gauges = about(&metrics, &clock, lock.is_some());
         let catalogue = Arc::new(Catalogue::default());
-        let folder = lock.is_some().then(|| config.journal_dir());
-        let (journal, sinks) = keepers(&config, folder, &catalogue, &clock, &metrics);
+        let kept = Keepers::open(&config, lock.is_some(), &catalogue, &clock, &metrics);
+        let Keepers { journal, store, from_journal, sinks } = kept;
         let shared = Arc::new(Shared::new(clock.clone()));
         let events = Events::default();
         let (bus, from_bus) = mpsc::channel(BUS_POLLS_MAX);
@@ -119,22 +120,23 @@ impl App {
         tasks.spawn(async move {
             pipeline.run(saved, from_bus, asks, &counted, DRAIN_GRACE).await;
         });
+        let stop = CancellationToken::new();
+        tasks.spawn(store.clone().run(from_journal, clock.clone(), stop.clone()));
         let env = Env { catalogue, shared, metrics: metrics.clone(), events: events.clone(), bus };
         let mut supervisor = Supervisor::new(env);
         supervisor.update(&config.targets).await;
         let view =
             Arc::new(View::new(config.clone(), supervisor.board(), action_board, handle.clone()));
-        let stop_api = CancellationToken::new();
         let api = Api {
             daemon: view.clone(),
             metrics: metrics.clone(),
             events,
             ingest: ingest.clone(),
-            history: Arc::new(crate::promql::memory::MemorySource::default()),
+            history: store.clone(),
             clock,
             token: config.api.token.clone(),
         };
-        tasks.spawn(api.serve(listener, stop_api.clone().cancelled_owned()));
+        tasks.spawn(api.serve(listener, stop.clone().cancelled_owned()));
         announce(&config, address);
         let reloads = reloads(&metrics);
         let kept = Kept { _lock: lock, _gauges: gauges };
@@ -146,7 +148,8 @@ impl App {
             metrics,
             address,
             tasks,
-            stop_api,
+            stop,
+            store,
             reloads,
             kept,
         })
@@ -162,6 +165,12 @@ impl App {
     #[must_use]
     pub fn board(&self) -> Board {
         self.supervisor.board()
+    }
+
+    /// What was judged, for as long as it is kept.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
     }
 
     /// The daemon's counters.
@@ -186,9 +195,13 @@ impl App {
     pub async fn reload(&mut self, config: Config) -> Changes {
         let config = Arc::new(config);
         let old = self.view.config();
-        if old.api != config.api || old.state_dir != config.state_dir || old.store != config.store {
-            warn!("[api], [store] and state_dir change only at a restart; the old ones go on");
+        if old.api != config.api || old.state_dir != config.state_dir {
+            warn!("[api] and state_dir change only at a restart; the old ones go on");
         }
+        if !old.store.starts_like(&config.store) {
+            warn!("of [store], the journal's keys and `enabled` change only at a restart");
+        }
+        self.store.set_limits(config.store.limits());
         self.pipeline.reload(config.clone()).await;
         let changes = self.supervisor.update(&config.targets).await;
         self.pipeline.forget(changes.removed.clone()).await;
@@ -211,16 +224,16 @@ impl App {
 
     /// Stops polling, judges what was read, empties the queues, and ends: within five seconds.
     pub async fn close(self) {
-        let Self { supervisor, mut tasks, stop_api, kept, .. } = self;
+        let Self { supervisor, mut tasks, stop, kept, .. } = self;
         supervisor.close().await;
-        stop_api.cancel();
+        // What the store has not taken in by now is in the journal.
+        stop.cancel();
         while tasks.join_next().await.is_some() {}
         drop(kept);
         info!("stopped");
     }
 }
 
-/// A listener, and where it listens.
 fn announce(config: &Config, address: SocketAddr) {
     info!(
         targets = config.targets.len(), rules = config.rules.len(),
@@ -229,27 +242,12 @@ fn announce(config: &Config, address: SocketAddr) {
     );
 }
 
-async fn listen(at: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(at).await?;
-    let address = listener.local_addr()?;
+/// A listener, and where it listens.
+async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let refused = |error| StartError::Listen(at, error);
+    let listener = TcpListener::bind(at).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
     Ok((listener, address))
-}
-
-/// The journal, and the sinks that read it.
-fn keepers(
-    config: &Config,
-    folder: Option<PathBuf>,
-    catalogue: &Arc<Catalogue>,
-    clock: &Arc<Clock>,
-    metrics: &Arc<Metrics>,
-) -> (Journal, Sinks) {
-    let (catalogue, clock, metrics) = (catalogue.clone(), clock.clone(), metrics.clone());
-    let (series, counts) = (catalogue.clone(), metrics.clone());
-    let env = journal::Env { folder, catalogue: series, clock, metrics: counts };
-    let journal = Journal::open(env, config.store.journal_limits());
-    let state_dir = config.state_dir.clone();
-    let env = SinkEnv { catalogue, metrics, state_dir, journal: journal.clone() };
-    (journal, Sinks::start(&config.sinks, env))
 }
 
 /// Makes the state directory this process' own, as long as the lock is kept. `None` where it

@@ -54,6 +54,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// Where the store is kept.
+    #[must_use]
+    pub fn store_dir(&self) -> PathBuf {
+        self.state_dir.join("store")
+    }
+
     /// Where the journal is kept.
     #[must_use]
     pub fn journal_dir(&self) -> PathBuf {
@@ -168,10 +174,19 @@ impl Default for Api {
 crate::config! {
     /// The embedded store.
     pub struct Store {
-        /// How long samples are kept.
-        pub retention: Duration = Duration::from_secs(30 * 86_400),
-        /// The most the store may take on disk.
-        pub max_size: ByteSize = ByteSize(2 << 30),
+        /// Whether samples are kept on disk; otherwise those of the last hour or two, in memory.
+        pub enabled: bool = true,
+        /// How long samples are kept as they came.
+        pub retention: Duration = Self::DEFAULT_RETENTION,
+        /// How long minimum, maximum, mean and count of every five minutes; not kept at all where
+        /// that is no longer than the samples themselves.
+        pub retention_5m: Duration = Self::DEFAULT_RETENTION_5M,
+        /// How long those of every hour.
+        pub retention_1h: Duration = Self::DEFAULT_RETENTION_1H,
+        /// The most the store may take on disk; then the oldest files go.
+        pub max_size: ByteSize = Self::DEFAULT_SIZE,
+        /// How much older than the newest of its series a sample may be and still be kept.
+        pub late_window: Duration = Self::DEFAULT_LATE_WINDOW,
         /// When the journal before the store and the sinks is put on disk, out of reach of power
         /// cuts: a duration at most after it was written, or `always` before it counts as written.
         pub fsync: Fsync = Self::DEFAULT_FSYNC,
@@ -189,6 +204,16 @@ crate::config! {
 }
 
 impl Store {
+    /// A month.
+    pub const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 86_400);
+    /// A season.
+    pub const DEFAULT_RETENTION_5M: Duration = Duration::from_secs(120 * 86_400);
+    /// This year and the one before.
+    pub const DEFAULT_RETENTION_1H: Duration = Duration::from_secs(730 * 86_400);
+    /// All of the above for some 1,500 series read every ten seconds.
+    pub const DEFAULT_SIZE: ByteSize = ByteSize(2 << 30);
+    /// A device that was out of reach for so long may tell what it missed.
+    pub const DEFAULT_LATE_WINDOW: Duration = Duration::from_secs(3_600);
     /// What a power cut may take by default.
     pub const DEFAULT_FSYNC: Fsync = Fsync::Every(Duration::from_secs(1));
     /// A day of a thousand samples a second.
@@ -197,6 +222,27 @@ impl Store {
     pub const DEFAULT_JOURNAL_AGE: Duration = Duration::from_secs(7 * 86_400);
     /// With less, what is being written would push out what is being read.
     const JOURNAL_SIZE_MIN: ByteSize = ByteSize(32 << 20);
+
+    /// What the store may keep.
+    #[must_use]
+    pub fn limits(&self) -> crate::store::Limits {
+        crate::store::Limits {
+            raw: self.retention,
+            five_minutes: self.retention_5m,
+            hour: self.retention_1h,
+            bytes: self.max_size.0,
+            late: self.late_window,
+        }
+    }
+
+    /// Whether what else it says is the same: that changes only at a restart.
+    #[must_use]
+    pub fn starts_like(&self, other: &Self) -> bool {
+        self.enabled == other.enabled
+            && self.fsync == other.fsync
+            && self.journal_max_size == other.journal_max_size
+            && self.journal_max_age == other.journal_max_age
+    }
 
     /// What the journal may take.
     #[must_use]
@@ -214,8 +260,12 @@ impl Store {
 impl Default for Store {
     fn default() -> Self {
         Self {
-            retention: Duration::from_secs(30 * 86_400),
-            max_size: ByteSize(2 << 30),
+            enabled: true,
+            retention: Self::DEFAULT_RETENTION,
+            retention_5m: Self::DEFAULT_RETENTION_5M,
+            retention_1h: Self::DEFAULT_RETENTION_1H,
+            max_size: Self::DEFAULT_SIZE,
+            late_window: Self::DEFAULT_LATE_WINDOW,
             fsync: Self::DEFAULT_FSYNC,
             journal_max_size: Self::DEFAULT_JOURNAL_SIZE,
             journal_max_age: Self::DEFAULT_JOURNAL_AGE,

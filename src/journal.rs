@@ -32,6 +32,7 @@ use tokio::time::timeout;
 
 use crate::metrics::Metrics;
 use crate::sample::{Batch, Catalogue, Clock};
+pub use disk::read_folder;
 pub use format::VERSION;
 pub use limits::{Fsync, Limits};
 pub use reader::{CatchUp, Group, Reader, Waiting};

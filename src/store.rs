@@ -18,18 +18,16 @@ mod query;
 mod recent;
 mod seal;
 pub mod segment;
+mod source;
 mod task;
 mod tier;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use tokio::sync::Notify;
-
 pub use keep::Limits;
 pub use query::{Range, TooManySamples};
 pub use seal::SealError;
-pub use task::run;
 pub use tier::Aggregate;
 
 use crate::metrics::{Counter, Gauge, Metrics};
@@ -61,10 +59,6 @@ pub struct Store {
     cache: Arc<Cache>,
     /// Held by who changes files: one at a time.
     work: Mutex<()>,
-    /// Wakes the task that seals: the head is full.
-    full: Notify,
-    /// Wakes who waits for [room](Store::room).
-    sealed: Notify,
     counts: Counts,
 }
 
@@ -179,6 +173,7 @@ impl Store {
         state.journal = journal;
         let is_full = state.head.bytes() > seal::HEAD_BYTES_MAX;
         let dropped = if is_full { state.make_room(millis(now)) } else { 0 };
+        self.counts.head_bytes.set(state.unsealed_bytes() as f64);
         drop(state);
         if !new.is_empty() {
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
@@ -186,9 +181,6 @@ impl Store {
         }
         self.counts.late.add(late);
         self.counts.refused.add(refused);
-        if is_full {
-            self.full.notify_one();
-        }
         if dropped > 0 {
             self.counts.dropped.add(dropped);
             tracing::warn!(
@@ -198,18 +190,9 @@ impl Store {
         }
     }
 
-    /// Waits until there is room for more: for who brings samples faster than they can be sealed.
-    /// Returns at once where the disk does not take them; then the oldest go.
-    pub async fn room(&self) {
-        loop {
-            let mut sealed = std::pin::pin!(self.sealed.notified());
-            sealed.as_mut().enable();
-            let has_room = self.state().unsealed_bytes() <= seal::BUSY_BYTES_MAX;
-            if has_room || self.counts.failing.get() > 0.0 {
-                return;
-            }
-            sealed.await;
-        }
+    /// Up to where in the journal everything has been taken in.
+    pub fn taken_to(&self) -> u64 {
+        self.state().journal
     }
 
     /// Up to where in the journal everything is sealed: what is after is only in memory.
@@ -241,24 +224,6 @@ impl Store {
         index.candidates(name, tags).iter().copied().filter(|id| is_meant(*id)).collect()
     }
 
-    /// The names of all series, in order.
-    #[must_use]
-    pub fn names(&self) -> Vec<String> {
-        self.index().names().into_iter().map(str::to_owned).collect()
-    }
-
-    /// The names of all tags, in order.
-    #[must_use]
-    pub fn tags(&self) -> Vec<String> {
-        self.index().tags().into_iter().map(str::to_owned).collect()
-    }
-
-    /// All values of a tag, in order.
-    #[must_use]
-    pub fn values(&self, tag: &str) -> Vec<String> {
-        self.index().values(tag).into_iter().map(str::to_owned).collect()
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -266,8 +231,7 @@ impl Store {
     /// Shows what there is on `/metrics`.
     fn show(&self) {
         let state = self.state();
-        let unsealed = state.frozen.iter().map(|frozen| frozen.bytes).sum::<usize>();
-        self.counts.head_bytes.set((state.head.bytes() + unsealed) as f64);
+        self.counts.head_bytes.set(state.unsealed_bytes() as f64);
         for tier in Tier::ALL {
             let of_tier = || state.segments.iter().filter(|s| s.meta.tier == tier);
             let bytes: u64 = of_tier().map(|segment| segment.len).sum();

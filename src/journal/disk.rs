@@ -1,11 +1,12 @@
 //! Groups from the segments on disk, for one reader. It blocks.
 
 use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::decode::{Decoder, Payload};
 use super::reader::Group;
-use super::segment::{Damage, Frames, SegmentFile};
+use super::segment::{Damage, Frames, SegmentFile, list};
 use crate::sample::Catalogue;
 
 /// Samples read at once, so that a reader far behind takes no more memory than one that keeps up.
@@ -33,6 +34,27 @@ pub(super) struct DiskReader {
     current: Option<Current>,
     /// Where the current segment is to be read on.
     position: u64,
+}
+
+/// Reads what a journal has from a sample on, beside the daemon that writes it: for tools.
+///
+/// # Errors
+/// A folder that cannot be read. What is damaged is left out.
+pub fn read_folder(
+    folder: &Path,
+    catalogue: Arc<Catalogue>,
+    from: u64,
+    mut each: impl FnMut(Group),
+) -> std::io::Result<()> {
+    let segments = list(folder)?;
+    let mut reader = DiskReader::new(catalogue);
+    let mut reached = from;
+    while reached < u64::MAX {
+        let chunk = reader.read(&segments, reached, u64::MAX);
+        reached = chunk.reached;
+        chunk.groups.into_iter().for_each(&mut each);
+    }
+    Ok(())
 }
 
 #[derive(Debug)]

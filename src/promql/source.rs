@@ -48,6 +48,18 @@ impl SeriesSet {
         Self { points_max, ..Self::default() }
     }
 
+    /// How many samples more it takes: a source need not read more.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.points_max - self.points.len().min(self.points_max)
+    }
+
+    /// What [`SeriesSet::push`] says when there is no room.
+    #[must_use]
+    pub fn too_many(&self) -> EvalError {
+        EvalError::TooManySamples(self.points_max)
+    }
+
     /// Begins a series; samples that are pushed from here on are its own. One that gets none is
     /// as if it had not been begun.
     pub fn begin(&mut self, labels: Labels) {
@@ -102,7 +114,7 @@ impl SeriesSet {
 
     fn check(&self) -> Result<(), EvalError> {
         if self.points.len() > self.points_max {
-            return Err(EvalError::TooManySamples(self.points_max));
+            return Err(self.too_many());
         }
         Ok(())
     }

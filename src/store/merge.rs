@@ -54,7 +54,7 @@ impl Store {
         let today = over.div_euclid(DAY_MILLIS);
         for tier in [Tier::FiveMinutes, Tier::Hour] {
             let is_kept = limits.of(tier).is_some();
-            for day in self.days_to_sum(tier, today).filter(|_| is_kept) {
+            for day in self.days_to_sum(tier, today).filter(|day| is_kept && self.has_day(*day)) {
                 let path = folder.join(segment_name(tier, day as u64, 0));
                 self.sum_up(day, tier, &path).map_err(SealError::write(&path))?;
                 self.replace(&path, &[])?;
@@ -92,6 +92,12 @@ impl Store {
         let next = of_tier(tier).map(|s| day(s.meta.span.1) + 1).max().unwrap_or(first);
         // Days long past come from a clock that was wrong.
         first.max(next).max(today - SUMMED_DAYS_MAX)..today
+    }
+
+    fn has_day(&self, day: i64) -> bool {
+        let (from, to) = (day * DAY_MILLIS, (day + 1) * DAY_MILLIS - 1);
+        let is_of = |s: &Arc<Segment>| s.meta.tier == Tier::Raw && s.may_have(from, to);
+        self.state().segments.iter().any(is_of)
     }
 
     /// Files of a tier that make one, grouped by their days, all over.

@@ -5,13 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::head::Head;
 use super::seal::parse_name;
 use super::segment::{Cache, Segment, Table, Tables, Tier, UNFINISHED};
 use super::{Counts, Limits, State, Store, millis};
+use crate::journal::read_folder;
 use crate::metrics::Metrics;
 use crate::sample::{Catalogue, Timestamp};
 
@@ -43,18 +43,25 @@ impl Store {
         Ok(store)
     }
 
-    /// Opens a store for reading alone, beside the daemon that writes it.
+    /// Opens a store for reading alone, beside the daemon that writes it: its files, and what of the
+    /// journal is not in them. It sees what there is now, and nothing that comes later.
     ///
     /// # Errors
     /// A folder that cannot be read.
     pub fn open_read_only(
         folder: &Path,
-        catalogue: Arc<Catalogue>,
+        journal: Option<&Path>,
+        catalogue: &Arc<Catalogue>,
         limits: Limits,
         now: Timestamp,
     ) -> io::Result<Self> {
-        let mut store = Self::in_memory(catalogue, limits, &Metrics::default(), now);
+        let mut store = Self::in_memory(catalogue.clone(), limits, &Metrics::default(), now);
         store.load(folder, Access::Read)?;
+        if let Some(journal) = journal {
+            read_folder(journal, catalogue.clone(), store.sealed_to(), |group| {
+                store.append(&group.batches, now, group.end);
+            })?;
+        }
         Ok(store)
     }
 
@@ -84,8 +91,6 @@ impl Store {
             tables: Tables::default(),
             cache: Arc::new(Cache::default()),
             work: Mutex::new(()),
-            full: Notify::new(),
-            sealed: Notify::new(),
             counts: Counts::new(metrics),
         }
     }

@@ -23,7 +23,7 @@ pub(super) const HEAD_BYTES_MAX: usize = 32 << 20;
 /// The most memory for samples that are not sealed, when the disk does not take them.
 pub(super) const UNSEALED_BYTES_MAX: usize = 2 * HEAD_BYTES_MAX;
 
-/// With so much unsealed, who brings more in bulk had better [wait](Store::room).
+/// With so much unsealed, what comes waits in the journal until some of it is.
 pub(super) const BUSY_BYTES_MAX: usize = HEAD_BYTES_MAX * 3 / 2;
 
 /// Why nothing was sealed.
@@ -112,8 +112,6 @@ impl Store {
             state.frozen.retain(|other| !Arc::ptr_eq(other, &frozen));
             state.next_number += 1;
             state.add_segment(segment);
-            drop(state);
-            self.sealed.notify_waiters();
         }
         self.show();
         Ok(())

@@ -360,3 +360,26 @@ pub fn read_all(bytes: &[u8]) -> Result<u64, ReadError> {
     }
     Ok(values)
 }
+
+/// Reads bytes as each part of a segment, as if its checksum were right; for the fuzzer.
+#[doc(hidden)]
+pub fn read_parts(bytes: &[u8]) {
+    let Some((rows, rest)) = bytes.split_first_chunk().map(|(r, b)| (u16::from_le_bytes(*r), b))
+    else {
+        return;
+    };
+    let mut signed = rest.to_vec();
+    block::sign(&mut signed, 0);
+    let rows = usize::from(rows) % (block::BLOCK_ROWS_MAX + 2);
+    for columns in [0, 1, 7] {
+        drop(block::decode_head(&signed, rows, columns));
+    }
+    let _refused = block::decode_column(&signed, rows, &mut Vec::new());
+    let catalogue = Catalogue::default();
+    if let Ok(table) = Tables::default().of(rest, &catalogue) {
+        drop(directory::decode(rest, &table, u64::MAX));
+    }
+    let ten = Table((0..10).map(|n| catalogue.intern("m", &n.to_string(), &[])).collect());
+    drop(directory::decode(rest, &ten, u64::MAX));
+    drop(decode_footer(&signed));
+}

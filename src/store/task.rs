@@ -1,66 +1,102 @@
-//! When the store works: once an hour, when the head is full, and a minute after it failed.
+//! The store's task: reads the journal, and has the store work once an hour, when the head is full,
+//! and a minute after it failed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{SealError, Store};
+use crate::journal::Reader;
 use crate::sample::Clock;
 
-/// From one seal to the next: what a restart reads from the journal, and what a poll a second or a
-/// poll ten seconds makes of it are blocks of a good length.
+/// From one seal to the next: what a restart reads from the journal at most, and a poll every ten
+/// seconds makes blocks of a good length of it.
 const SEAL_INTERVAL: Duration = Duration::from_secs(3_600);
 
 /// After a failure; a disk that is full is not full for ever.
 const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Seals, joins and expires until it is stopped; tells `sealed_to` how far in the journal all is
-/// sealed. The work itself is done on a thread for what blocks.
-pub async fn run(
-    store: Arc<Store>,
-    clock: Arc<Clock>,
-    sealed_to: impl Fn(u64),
-    stop: CancellationToken,
-) {
-    let mut pause = SEAL_INTERVAL;
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = sleep(pause) => {}
-            // A full head that cannot be sealed does not make trying more often any better.
-            () = store.full.notified(), if pause == SEAL_INTERVAL => {}
-        }
-        let (working, clock) = (store.clone(), clock.clone());
-        let worked = spawn_blocking(move || working.work(&clock)).await;
-        pause = match worked {
-            Ok(Ok(())) => SEAL_INTERVAL,
-            Ok(Err(_)) => RETRY_INTERVAL,
-            Err(error) => {
-                tracing::error!(%error, "the store's work ended by itself; trying again");
-                RETRY_INTERVAL
-            }
-        };
-        sealed_to(store.sealed_to());
-    }
-}
+/// What work under way gets to end at a stop. What it leaves unfinished is done again.
+const STOP_GRACE: Duration = Duration::from_secs(3);
 
 impl Store {
-    /// All that is due: seals, then tidies up, then removes what is too old.
+    /// Takes in what the journal has and no segment: for the start, before anything else runs.
+    pub fn catch_up(&self, reader: &mut Reader, clock: &Clock) {
+        while let Some(group) = reader.take_blocking() {
+            self.append(&group.batches, clock.now(), group.end);
+        }
+    }
+
+    /// Takes in what comes through the journal and does what is due, until it is stopped. The work
+    /// itself is done on a thread for what blocks; samples that come faster than they can be sealed
+    /// wait in the journal.
+    pub async fn run(
+        self: Arc<Self>,
+        mut reader: Reader,
+        clock: Arc<Clock>,
+        stop: CancellationToken,
+    ) {
+        let mut work = JoinSet::new();
+        let mut due = Instant::now() + SEAL_INTERVAL;
+        loop {
+            let has_room = self.has_room();
+            // Where sealing fails, a full head does not make trying more often any better.
+            if work.is_empty() && (Instant::now() >= due || self.is_full() && !self.is_failing()) {
+                let (store, clock) = (self.clone(), clock.clone());
+                work.spawn_blocking(move || store.work(&clock));
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(worked) = work.join_next() => {
+                    let failed = !matches!(worked, Ok(Ok(())));
+                    due = Instant::now() + if failed { RETRY_INTERVAL } else { SEAL_INTERVAL };
+                    match self.folder {
+                        Some(_) => reader.commit_up_to(self.sealed_to()),
+                        None => reader.commit(),
+                    }
+                }
+                () = sleep_until(due), if work.is_empty() => {}
+                Some(group) = reader.next(), if has_room => {
+                    self.append(&group.batches, clock.now(), group.end);
+                }
+            }
+        }
+        drop(timeout(STOP_GRACE, work.join_next()).await);
+    }
+
+    fn is_full(&self) -> bool {
+        self.state().head.bytes() > super::seal::HEAD_BYTES_MAX
+    }
+
+    /// Whether there is room for more. Where the disk does not take it there always is: then the
+    /// oldest goes.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.is_failing() || self.state().unsealed_bytes() <= super::seal::BUSY_BYTES_MAX
+    }
+
+    /// Whether the disk does not take what is to be sealed.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.counts.failing.get() > 0.0
+    }
+
+    /// All that is due: seals, then joins and sums up, then removes what is too old.
     ///
     /// # Errors
     /// What the disk says, which is logged when it begins and when it ends.
     pub fn work(&self, clock: &Clock) -> Result<(), SealError> {
         let started = Instant::now();
-        let worked = self.seal(clock.now());
+        let sealed = self.seal(clock.now());
         self.counts.seal_seconds.set(started.elapsed().as_secs_f64());
+        let tidied = sealed.and_then(|()| self.tidy(clock.now()));
         // Room is made even where sealing fails: that may be what it lacks.
-        let tidied = worked.and_then(|()| self.tidy(clock.now()));
         self.expire(clock.now());
         self.note_failure(tidied.as_ref().err());
-        self.sealed.notify_waiters();
         tidied
     }
 }

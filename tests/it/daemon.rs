@@ -26,6 +26,7 @@ use crate::support::{LIMIT, file, text, until};
 mod crash;
 mod faults;
 mod flow;
+mod keeping;
 mod operating;
 mod push;
 mod queries;

@@ -1,6 +1,7 @@
 //! Files: cut off, damaged, replaced, too many; disks that are full.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use super::*;
@@ -152,9 +153,9 @@ fn a_tool_reads_beside_the_daemon_and_changes_nothing() {
     let unfinished = bench.folder.path().join("raw-000000000002-0.tmp");
     fs::write(&unfinished, b"being written").unwrap();
     let catalogue = Arc::<Catalogue>::default();
-    let store = Store::open_read_only(bench.folder.path(), catalogue, limits(), at(bench.now));
-    bench.catalogue = store.as_ref().unwrap().catalogue.clone();
-    bench.store = store.unwrap();
+    let (path, now) = (bench.folder.path(), at(bench.now));
+    let store = Store::open_read_only(path, None, &catalogue, limits(), now).unwrap();
+    (bench.catalogue, bench.store) = (catalogue, store);
     bench.assert_same(0, i64::MAX / 1_000_000);
     assert!(unfinished.exists());
 }
@@ -202,5 +203,55 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         // Lazily: the store may still have a file open.
         drop(Command::new("umount").arg("-l").arg(&self.0).output());
+    }
+}
+
+/// What the files under `tests/store` were made of: holes, stale marks, late samples, and sums of a
+/// day.
+fn of_the_first_version() -> Bench {
+    let day = Duration::from_secs(86_400);
+    let late = Duration::from_secs(3_600);
+    let mut bench =
+        Bench::new(Limits { five_minutes: 2_000 * day, hour: 3_000 * day, late, ..limits() });
+    for poll in 0..200 {
+        bench.now += 60_000;
+        let fields = if poll % 10 == 3 { 0b0101 } else { 0b1111 };
+        let value = if poll == 77 { STALE } else { f64::from(poll) / 8.0 };
+        bench.write(poll as usize % 2, fields, bench.now, value);
+    }
+    bench.write(0, 0b0010, bench.now - HOUR / 2 - 1, -1.5);
+    bench
+}
+
+#[test]
+fn files_of_the_first_version_are_read() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/store");
+    let mut bench = of_the_first_version();
+    if std::env::var_os("WATCHPOST_WRITE_STORE_FIXTURE").is_some() {
+        bench.store.seal(at(bench.now)).unwrap();
+        bench.store.tidy(at(bench.now)).unwrap();
+        bench.now += 2 * DAY;
+        bench.store.state().since = bench.now;
+        bench.store.tidy(at(bench.now)).unwrap();
+        for name in files(&bench) {
+            fs::copy(bench.folder.path().join(&name), path.join(format!("v1-{name}"))).unwrap();
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(&path).unwrap().flatten() {
+        let name = entry.file_name().into_string().unwrap();
+        let name = name.strip_prefix("v1-").unwrap();
+        fs::copy(entry.path(), folder.path().join(name)).unwrap();
+    }
+    bench.folder = folder;
+    bench.reopen();
+    assert_eq!(bench.store.counts.damaged.get(), 0);
+    assert_eq!(bench.store.sealed_to(), bench.journal.last().unwrap().0);
+    bench.assert_same(0, i64::MAX / 1_000_000);
+    let tiers: Vec<_> = bench.store.state().segments.iter().map(|s| s.meta.tier).collect();
+    assert_eq!(tiers, Tier::ALL);
+    for name in files(&bench) {
+        let bytes = fs::read(bench.folder.path().join(name)).unwrap();
+        assert!(segment::read_all(&bytes).unwrap() > 0);
     }
 }

@@ -1,6 +1,12 @@
 //! What is read: groups, late samples, tiers, recent batches.
 
 use super::*;
+use crate::history::History;
+use crate::promql::functions::Point;
+use crate::promql::labels::Labels;
+use crate::promql::memory::MemorySource;
+use crate::promql::source::{SeriesSet, Source, Window};
+use crate::promql::{ExprKind, Selector, parse};
 
 #[test]
 fn a_row_with_holes_gives_what_is_there() {
@@ -189,4 +195,103 @@ fn recent_batches_come_in_the_order_of_time_from_everywhere() {
         }
     }
     assert_eq!(found, bench.expected(start + 70_000, bench.now));
+}
+
+fn selector(text: &str) -> Selector {
+    match parse(text).unwrap().kind {
+        ExprKind::Selector(selector) => selector,
+        other => panic!("{text} is {other:?}"),
+    }
+}
+
+fn select(source: &dyn Source, text: &str, window: Window) -> BTreeMap<String, Vec<(i64, u64)>> {
+    let mut found = SeriesSet::new(1_000_000);
+    source.select(&selector(text), window, &mut found).unwrap();
+    let points = |points: &[Point]| -> Vec<_> {
+        points.iter().map(|p| (p.time.as_nanos(), p.value.to_bits())).collect()
+    };
+    let all: BTreeMap<_, _> = found.iter().map(|(l, p)| (l.to_string(), points(p))).collect();
+    assert_eq!(all.len(), found.len(), "a series is added once");
+    all
+}
+
+fn series(history: &dyn History, text: &str) -> BTreeMap<String, usize> {
+    let mut found = BTreeMap::new();
+    history.series(&selector(text), &mut |labels| {
+        *found.entry(labels.to_string()).or_default() += 1;
+        std::ops::ControlFlow::Continue(())
+    });
+    found
+}
+
+#[test]
+fn selectors_find_what_they_find_in_memory() {
+    let mut bench = Bench::new(limits());
+    for poll in 0..600 {
+        bench.now += 10_000;
+        bench.write(poll % TARGETS, 0b1111, bench.now, poll as f64);
+        if poll == 400 {
+            bench.store.seal(at(bench.now)).unwrap();
+        }
+    }
+    // Two ways to part one name, and a series that has no field.
+    let mut memory = MemorySource::default();
+    let twins = [("m_x", "y"), ("m", "x_y"), ("up", "")];
+    for (seconds, (measurement, field)) in twins.into_iter().enumerate() {
+        let series = bench.catalogue.intern(measurement, field, &[("target", "t1")]);
+        let (time, value) = (at(bench.now + 1_000 * seconds as i64), seconds as f64);
+        let samples = vec![Sample { series, value }];
+        bench.store.append(&[Batch { target: "t1".into(), time, samples }], time, 0);
+        let labels = Labels::of_series(&bench.catalogue.series(series));
+        memory.insert(&labels, Point { time, value });
+    }
+    for (target, field) in (0..TARGETS).flat_map(|t| (0..FIELDS).map(move |f| (t, f))) {
+        let series = bench.catalogue.series(bench.series(target, field));
+        let words = series.to_string();
+        for ((_, time), value) in bench.model.iter().filter(|((known, _), _)| *known == words) {
+            memory.insert(&Labels::of_series(&series), Point { time: at(*time), value: *value });
+        }
+    }
+    for text in [
+        "m_a",
+        "m_x_y",
+        "up",
+        r#"{target="t1"}"#,
+        r#"m_a{target="t1"}"#,
+        r#"m_a{target!="t1"}"#,
+        r#"{__name__=~"m_.*", target=~"t[12]"}"#,
+        r#"m_a{nope=""}"#,
+        r#"m_a{nope!=""}"#,
+        r#"{kind=~".+", target!~"t0|t2"}"#,
+        r#"m_nope"#,
+        r#"{__name__="m_b"}"#,
+    ] {
+        for (after, until) in [(0, bench.now + 10_000), (bench.now - 3_000_000, bench.now - 1_000)]
+        {
+            let window = Window { after: at(after), until: at(until) };
+            let found = select(&bench.store, text, window);
+            assert_eq!(found, select(&memory, text, window), "{text}");
+        }
+        assert_eq!(series(&bench.store, text), series(&memory, text), "{text}");
+    }
+    assert_eq!(bench.store.label_names(), memory.label_names());
+    for label in memory.label_names() {
+        assert_eq!(bench.store.label_values(&label), memory.label_values(&label));
+    }
+}
+
+#[test]
+fn a_source_stops_where_there_is_no_more_room() {
+    let mut bench = Bench::new(limits());
+    for _ in 0..100 {
+        bench.now += 1_000;
+        bench.write(0, 0b1111, bench.now, 1.0);
+    }
+    let window = Window { after: at(0), until: at(bench.now) };
+    let all = selector(r#"{target="t0"}"#);
+    for (room, fits) in [(399, false), (400, true)] {
+        let mut found = SeriesSet::new(room);
+        let selected = bench.store.select(&all, window, &mut found);
+        assert_eq!(selected.is_ok(), fits);
+    }
 }

@@ -24,7 +24,7 @@ use crate::support::{LIMIT, Server, file, free_port, text};
 const RULE: &str = "[rule.hot]\nmetric = 'climate_temperature_celsius'\nabove = 30\n";
 
 impl Daemon {
-    async fn post(
+    pub(super) async fn post(
         &self,
         path: &str,
         headers: &[(HeaderName, &str)],
