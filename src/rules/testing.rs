@@ -15,6 +15,11 @@
 //! actions = [{ at = "65s", action = "ops", alert = "gateway-down", state = "firing" }]
 //! ```
 //!
+//! Expected of an alert may also be its `severity`, whether it is `flapping` or `held_back` by what it
+//! depends on, its `reason` (a part of it), `summary`, `description` and the `count` of such alerts; of
+//! an action its `severity` and how many alerts it names as `affected`. `restarts = ["45s"]` kills the
+//! daemon and starts it again.
+//!
 //! Series are in promtool's notation (see [`notation`]). At each time all samples of that time are
 //! judged first, then timers, then expectations. It is the engine the daemon runs, and nothing
 //! else: no action is done, no file but those named is read.
@@ -29,10 +34,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use read::{Case, Expected, ExpectedAction, TestFile};
+use read::{Case, Expected, ExpectedAction, Moment, TestFile};
 use serde::Serialize;
 
-use super::{Alert, Audience, Engine, Notify, RuleConfig, State, Transition};
+use super::{Alert, Audience, Engine, Notify, RuleConfig, Saved, State, Transition};
 use crate::config::{Diagnostics, Located, Named, show_duration};
 use crate::sample::{Batch, Catalogue, Sample, SeriesId, Timestamp};
 
@@ -121,7 +126,11 @@ struct Run<'a> {
     case: &'a Case,
     acts: &'a [String],
     diagnostics: &'a Diagnostics,
+    rules: &'a [Arc<Named<RuleConfig>>],
+    catalogue: Arc<Catalogue>,
     engine: Engine,
+    /// What survives a restart.
+    kept: BTreeMap<Arc<str>, Saved>,
     series: Vec<(String, SeriesId, &'a [Option<f64>])>,
     /// All that has happened.
     history: Vec<Transition>,
@@ -131,7 +140,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(
         case: &'a Case,
-        rules: &[Arc<Named<RuleConfig>>],
+        rules: &'a [Arc<Named<RuleConfig>>],
         acts: &'a [String],
         diagnostics: &'a Diagnostics,
     ) -> Self {
@@ -144,8 +153,19 @@ impl<'a> Run<'a> {
             (target, catalogue.intern(measurement, field, &tags), one.values.as_slice())
         };
         let series = case.series.iter().map(intern).collect();
-        let engine = Engine::new(catalogue, rules.to_vec());
-        Self { case, acts, diagnostics, engine, series, history: vec![], failures: vec![] }
+        let engine = Engine::new(catalogue.clone(), rules.to_vec());
+        Self {
+            case,
+            acts,
+            diagnostics,
+            rules,
+            catalogue,
+            engine,
+            kept: BTreeMap::new(),
+            series,
+            history: vec![],
+            failures: vec![],
+        }
     }
 
     fn run(mut self) -> Vec<Failure> {
@@ -163,12 +183,30 @@ impl<'a> Run<'a> {
             for batch in self.batches(step, now) {
                 self.engine.apply(&batch, &mut self.history);
             }
+            let end = now + self.case.interval;
+            let due = |at: &&Moment| (now..end).contains(&(Timestamp::default() + at.0));
+            for at in self.case.restarts.iter().filter(due) {
+                self.restart(Timestamp::default() + at.0);
+            }
         }
         for last in expected {
             self.check(last);
         }
         self.check_actions();
         self.failures
+    }
+
+    /// The daemon is killed and starts again.
+    fn restart(&mut self, now: Timestamp) {
+        self.tick(now);
+        for (key, saved) in self.engine.unsaved() {
+            match saved {
+                Some(saved) => drop(self.kept.insert(key, saved)),
+                None => drop(self.kept.remove(&key)),
+            }
+        }
+        self.engine = Engine::new(self.catalogue.clone(), self.rules.to_vec());
+        self.engine.restore(self.kept.values().cloned().collect(), now, &mut self.history);
     }
 
     fn tick(&mut self, now: Timestamp) {
@@ -290,6 +328,9 @@ impl Expected {
         let fits = |alert: &&Alert| {
             let notice = alert.notice(self.time());
             alert.state == self.state
+                && self.severity.is_none_or(|severity| alert.severity == severity)
+                && self.flapping.is_none_or(|flapping| alert.flapping == flapping)
+                && self.held_back.is_none_or(|held| alert.held_back_by.is_some() == held)
                 && self.value.is_none_or(|value| alert.value.is_some_and(|v| close(v, value)))
                 && self.reason.as_ref().is_none_or(|reason| alert.reason.contains(reason))
                 && self.summary.as_ref().is_none_or(|summary| notice.summary == *summary)
@@ -310,6 +351,10 @@ impl fmt::Display for Expected {
         write!(f, "{} {} at {}", self.alert.value, self.state, show_duration(self.at.0))?;
         self.labels.iter().try_for_each(|(name, value)| write!(f, ", {name}={value:?}"))?;
         self.count.iter().try_for_each(|count| write!(f, ", {count} of them"))?;
+        self.severity.iter().try_for_each(|one| write!(f, ", severity {}", one.as_str()))?;
+        let word = |is: bool| if is { "" } else { "not " };
+        self.flapping.iter().try_for_each(|is| write!(f, ", {}flapping", word(*is)))?;
+        self.held_back.iter().try_for_each(|is| write!(f, ", {}held back", word(*is)))?;
         self.value.iter().try_for_each(|value| write!(f, ", value {value}"))?;
         self.reason.iter().try_for_each(|text| write!(f, ", a reason with {text:?}"))?;
         self.summary.iter().try_for_each(|text| write!(f, ", summary {text:?}"))?;
@@ -322,6 +367,8 @@ impl ExpectedAction {
         self.action == action
             && self.alert.value == *transition.alert.rule.name
             && self.state == transition.alert.state
+            && self.severity.is_none_or(|severity| transition.alert.severity == severity)
+            && self.affected.is_none_or(|count| transition.affected.len() == count as usize)
             && self.at.is_none_or(|at| Timestamp::default() + at.0 == transition.at)
             && self.labels.iter().all(|(k, v)| transition.alert.labels.get(k) == Some(v))
     }

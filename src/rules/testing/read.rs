@@ -15,7 +15,7 @@ use crate::config::read::{Context, FromTable, FromToml, Node, Table, parsed};
 use crate::config::{Diagnostics, Loader, Located, Named, Place, parse_duration};
 use crate::rules::expression;
 use crate::rules::plan::Pattern;
-use crate::rules::{RuleConfig, State};
+use crate::rules::{RuleConfig, Severity, State};
 
 /// A file of tests, and the rules it tests.
 pub(super) struct TestFile {
@@ -31,6 +31,8 @@ pub(super) struct Case {
     pub(super) name: String,
     pub(super) place: Place,
     pub(super) interval: Duration,
+    /// When the daemon is killed and starts again.
+    pub(super) restarts: Vec<Moment>,
     pub(super) series: Vec<Series>,
     pub(super) expect: Vec<Located<Expected>>,
     pub(super) actions: Option<Vec<Located<ExpectedAction>>>,
@@ -64,6 +66,8 @@ crate::config! {
         name: String,
         /// From one sample to the next.
         interval: Option<Duration>,
+        /// When watchpost is killed and starts again: after the samples of that time.
+        restarts: Vec<Moment>,
         /// Values by series.
         series: BTreeMap<String, Located<Values>>,
         /// What the alerts are to be.
@@ -84,6 +88,12 @@ crate::config! {
         pub(super) labels: BTreeMap<String, String>,
         /// Its state; inactive: there is none.
         pub(super) state: State,
+        /// How bad it is.
+        pub(super) severity: Option<Severity>,
+        /// Whether it flaps.
+        pub(super) flapping: Option<bool>,
+        /// Whether nobody is told of it for what it depends on.
+        pub(super) held_back: Option<bool>,
         /// The last value judged.
         pub(super) value: Option<f64>,
         /// A part of its reason.
@@ -110,6 +120,10 @@ crate::config! {
         pub(super) state: State,
         /// Labels of the alert, among others.
         pub(super) labels: BTreeMap<String, String>,
+        /// How bad it is.
+        pub(super) severity: Option<Severity>,
+        /// How many alerts it names that are held back by it.
+        pub(super) affected: Option<u32>,
     }
 }
 
@@ -233,6 +247,7 @@ fn resolve(
         name: case.name,
         place,
         interval: case.interval.unwrap_or(interval),
+        restarts: case.restarts,
         series,
         expect: case.expect,
         actions: case.actions,

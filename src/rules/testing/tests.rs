@@ -122,3 +122,68 @@ fn every_shipped_rule_is_tested_and_passes() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
     assert!(files >= 8, "the library is there");
 }
+
+#[test]
+fn severities_flapping_parents_samples_and_restarts_can_be_tested() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = r#"
+[rule.down]
+metric = "target_up"
+equals = 0
+depends_on = ["gateway"]
+settle = "5s"
+actions = ["ops"]
+[rule.load]
+metric = "host_cpu_ratio"
+warning = { above = 0.7, clear_below = 0.6 }
+critical = { above = 0.9 }
+at_least = "2 of 3"
+actions = ["ops"]
+[rule.flaps]
+metric = "door_open"
+equals = 1
+actions = ["ops", "lock"]
+"#;
+    let tests = r#"
+acts = ["lock"]
+interval = "10s"
+[[test]]
+name = "one message for two hosts"
+series = { 'target_up{target="gateway",kind="icmp"}' = "1 0x9 1x4", 'target_up{target="a",kind="icmp"}' = "1 1 0x12", 'target_up{target="b",kind="icmp"}' = "1 0x9 1x4" }
+expect = [
+    { at = "25s", alert = "down", state = "firing", held_back = true, count = 2 },
+    { at = "25s", alert = "down", labels = { target = "gateway" }, state = "firing", held_back = false },
+    { at = "116s", alert = "down", state = "firing", held_back = false, count = 1 },
+]
+actions = [
+    { at = "10s", action = "ops", alert = "down", state = "firing", labels = { target = "gateway" } },
+    { at = "110s", action = "ops", alert = "down", state = "inactive", affected = 1 },
+    { at = "115s", action = "ops", alert = "down", state = "firing", labels = { target = "a" } },
+]
+[[test]]
+name = "a load that grows, over a restart"
+restarts = ["35s"]
+series = { 'host_cpu_ratio{target="this"}' = "0.1 0.8 0.1 0.8 0.95 0.95 0.1x4" }
+expect = [
+    { at = "10s", alert = "load", state = "inactive" },
+    { at = "35s", alert = "load", state = "firing", severity = "warning" },
+    { at = "55s", alert = "load", state = "firing", severity = "critical" },
+    { at = "90s", alert = "load", state = "inactive" },
+]
+actions = [
+    { at = "30s", action = "ops", alert = "load", state = "firing", severity = "warning" },
+    { at = "50s", action = "ops", alert = "load", state = "firing", severity = "critical" },
+    { at = "70s", action = "ops", alert = "load", state = "inactive" },
+]
+[[test]]
+name = "a door that swings"
+series = { 'door_open{target="hall"}' = "1 0 1 0 1 0 1 0 1 0" }
+expect = [
+    { at = "50s", alert = "flaps", state = "inactive" },
+    { at = "60s", alert = "flaps", state = "firing", flapping = true, reason = "flapping: 40 %" },
+]
+"#;
+    let report = run_in(folder.path(), rules, tests).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let failures: Vec<_> = report.failures.iter().map(ToString::to_string).collect();
+    assert_eq!((report.passed, report.failed), (3, 0), "{}", failures.join("\n"));
+}
