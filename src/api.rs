@@ -8,6 +8,7 @@ mod access;
 mod alertmanager;
 mod body;
 mod events;
+mod explain;
 mod health;
 mod page;
 mod prometheus;
@@ -37,6 +38,7 @@ use crate::history::History;
 use crate::ingest::Ingest;
 use crate::metrics::Metrics;
 use crate::pollers::PollError;
+use crate::rules::explain::{Explanation, Question};
 use crate::rules::{Alert, RuleConfig};
 use crate::sample::{Clock, Timestamp};
 
@@ -50,6 +52,12 @@ pub trait Daemon: Send + Sync + 'static {
 
     /// Every alert that is not inactive.
     fn alerts(&self) -> impl Future<Output = Option<Vec<Alert>>> + Send;
+
+    /// Why a rule's alerts are as they are; `Some(None)` where there is no such rule.
+    fn explain(
+        &self,
+        question: Question,
+    ) -> impl Future<Output = Option<Option<Explanation>>> + Send;
 
     /// Every rule, in the order of the configuration.
     fn rules(&self) -> Vec<RuleView>;
@@ -154,6 +162,7 @@ impl<D: Daemon> Api<D> {
             .route("/api/v1/alerts", get(rules::alerts::<D>))
             .route("/api/v1/rules", get(rules::rules::<D>))
             .route("/api/watchpost/actions", get(actions::<D>))
+            .route("/api/watchpost/explain", get(explain::explain::<D>))
             .route("/api/v1/status/buildinfo", get(prometheus::build_info))
             .route("/api/v1/write", post(write::remote::<D>))
             .route("/api/v2/status", get(alertmanager::status::<D>))

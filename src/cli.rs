@@ -5,6 +5,7 @@
 mod alerts;
 mod check;
 mod client;
+mod explain;
 mod generate;
 mod journal;
 mod log;
@@ -54,6 +55,8 @@ enum Command {
     Probe(probe::Args),
     /// Print the alerts of a running daemon
     Alerts(alerts::Args),
+    /// Say why a rule fires or does not, by a running daemon
+    Explain(explain::Args),
     /// Run rule tests
     Test(test::Args),
     /// Look after the journal
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Schema => schema::run(),
         Command::Probe(args) => probe::run(config.as_deref(), &args),
         Command::Alerts(args) => alerts::run(config.as_deref(), &args),
+        Command::Explain(args) => explain::run(config.as_deref(), &args),
         Command::Test(args) => test::run(&args),
         Command::Journal(command) => journal::run(config.as_deref(), &command),
         Command::Notify(args) => notify::run(config.as_deref(), &args, &log),

@@ -18,6 +18,7 @@ use crate::config::{Config, Target};
 use crate::events::{Event, Events};
 use crate::journal::{Journal, NotKept};
 use crate::metrics::{Counter, Gauge, Metrics};
+use crate::rules::explain::{Explanation, Question};
 use crate::rules::{Alert, AlertSeries, Audience, Engine, Notify, Saved, State, Transition};
 use crate::sample::{Batch, Clock, Series, Timestamp, until};
 use crate::sinks::Sinks;
@@ -74,6 +75,7 @@ pub struct Pipeline {
 
 enum Ask {
     Alerts(oneshot::Sender<Vec<Alert>>),
+    Explain(Question, oneshot::Sender<Option<Explanation>>),
     Reload(Arc<Config>, oneshot::Sender<()>),
     Forget(Vec<Arc<Target>>),
 }
@@ -111,6 +113,14 @@ impl Handle {
     pub async fn alerts(&self) -> Option<Vec<Alert>> {
         let (answer, wait) = oneshot::channel();
         self.asks.send(Ask::Alerts(answer)).await.ok()?;
+        wait.await.ok()
+    }
+
+    /// Why a rule's alerts are as they are; `Some(None)` where there is no such rule, `None` when the
+    /// pipeline has ended.
+    pub async fn explain(&self, question: Question) -> Option<Option<Explanation>> {
+        let (answer, wait) = oneshot::channel();
+        self.asks.send(Ask::Explain(question, answer)).await.ok()?;
         wait.await.ok()
     }
 
@@ -312,6 +322,10 @@ impl Pipeline {
         match ask {
             // Who asked may have gone; then nobody misses the answer.
             Ask::Alerts(answer) => drop(answer.send(self.engine.alerts())),
+            Ask::Explain(question, answer) => {
+                let explained = self.engine.explain(&question, self.clock.now());
+                drop(answer.send(explained));
+            }
             Ask::Reload(config, done) => {
                 self.sinks.update(&config.sinks).await;
                 self.actions.update(&config.actions);

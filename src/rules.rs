@@ -6,6 +6,7 @@
 mod config;
 pub mod depends;
 mod engine;
+pub mod explain;
 mod expression;
 mod notice;
 pub mod plan;

@@ -7,7 +7,7 @@
 
 mod encode;
 mod listing;
-mod params;
+pub(super) mod params;
 mod stream;
 
 use std::sync::Arc;

@@ -13,6 +13,7 @@ use crate::config::{Config, Loader};
 use crate::events::{Event, TargetEvent};
 use crate::pollers::Reason;
 use crate::promql::memory::MemorySource;
+use crate::rules::explain::{Explanation, Question};
 use crate::rules::{Labels, Severity, State as AlertState};
 
 /// Longer than anything here may take, on a machine that is busy.
@@ -34,6 +35,10 @@ impl Daemon for Fixed {
     }
     async fn alerts(&self) -> Option<Vec<Alert>> {
         self.alerts.clone()
+    }
+    async fn explain(&self, question: Question) -> Option<Option<Explanation>> {
+        let engine = crate::rules::Engine::new(Arc::default(), config().rules);
+        Some(engine.explain(&question, Timestamp::from_secs(60)))
     }
     fn rules(&self) -> Vec<RuleView> {
         self.rules.clone()
@@ -487,4 +492,22 @@ async fn a_client_that_comes_back_gets_what_it_missed_once() {
     server.events.publish(target_event("third"));
     let line = line_with(&mut stream, "\"context\"").await;
     assert!(line.contains("third"), "{line}");
+}
+
+#[tokio::test]
+async fn a_rule_is_explained_and_a_question_that_is_none_is_refused() {
+    let server = Server::start(Fixed::default(), None).await;
+    let name = &config().rules[0].name;
+    let (status, body) = server.get(&format!("/api/watchpost/explain?rule={name}"), "").await;
+    assert_eq!(status, 200);
+    assert!(body.contains("did not fire because there is no series"), "{body}");
+    for (query, status) in [
+        ("", 400),
+        ("?rule=none-such", 404),
+        (&*format!("?rule={name}&label=x"), 400),
+        (&*format!("?rule={name}&at=tomorrow"), 400),
+    ] {
+        let (found, body) = server.get(&format!("/api/watchpost/explain{query}"), "").await;
+        assert_eq!(found, status, "{query}: {body}");
+    }
 }

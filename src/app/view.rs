@@ -6,6 +6,7 @@ use super::{Arc, Board, Config, Daemon, Handle, PoisonError, RwLock};
 use crate::actions::{ActionBoard, ActionStatus};
 use crate::api::{RuleView, TargetView, Wait};
 use crate::config::Named;
+use crate::rules::explain::{Explanation, Question};
 use crate::rules::{Alert, RuleConfig};
 
 /// Looks at the daemon and changes nothing.
@@ -51,6 +52,10 @@ impl Daemon for View {
 
     async fn alerts(&self) -> Option<Vec<Alert>> {
         self.pipeline.alerts().await
+    }
+
+    async fn explain(&self, question: Question) -> Option<Option<Explanation>> {
+        self.pipeline.explain(question).await
     }
 
     fn rules(&self) -> Vec<RuleView> {

@@ -16,7 +16,9 @@
 mod active;
 mod alerts;
 mod climb;
+mod explain;
 mod flaps;
+mod journal;
 mod parents;
 mod saved;
 #[cfg(test)]
@@ -46,13 +48,18 @@ pub(super) const LOOKBACK: Duration = Duration::from_secs(5 * 60);
 pub struct Engine {
     front: Thresholds,
     alerts: Alerts,
+    journal: journal::Journal,
 }
 
 impl Engine {
     /// An engine that has seen nothing yet.
     #[must_use]
     pub fn new(catalogue: Arc<Catalogue>, rules: Vec<Arc<Named<RuleConfig>>>) -> Self {
-        let mut engine = Self { front: Thresholds::new(catalogue), alerts: Alerts::default() };
+        let mut engine = Self {
+            front: Thresholds::new(catalogue),
+            alerts: Alerts::default(),
+            journal: journal::Journal::default(),
+        };
         engine.set_rules(rules);
         engine
     }
@@ -60,13 +67,17 @@ impl Engine {
     /// Judges a batch: each rule a sample concerns is judged once. Transitions are added to `out`;
     /// samples that change nothing allocate nothing.
     pub fn apply(&mut self, batch: &Batch, out: &mut Vec<Transition>) {
+        let from = out.len();
         self.front.apply(batch, &mut self.alerts, out);
+        self.journal.note(&out[from..]);
     }
 
     /// Judges what depends on time alone: `for`, `keep_firing_for`, data gone missing.
     pub fn tick(&mut self, now: Timestamp, out: &mut Vec<Transition>) {
+        let from = out.len();
         self.alerts.tick(now, out);
         self.front.let_go(&mut self.alerts);
+        self.journal.note(&out[from..]);
     }
 
     /// When [`Engine::tick`] may have something to do next.
@@ -106,7 +117,9 @@ impl Engine {
                 None => Err("rule reloaded: it was removed"),
             })
             .collect();
+        let from = out.len();
         self.alerts.move_rules(&moved, now, out);
+        self.journal.note(&out[from..]);
         let held = self.front.held(&self.alerts, &moved);
         self.alerts.released.clear();
         self.set_rules(rules);
@@ -122,7 +135,9 @@ impl Engine {
         now: Timestamp,
         out: &mut Vec<Transition>,
     ) {
+        let from = out.len();
         self.front.forget(is_gone, now, &mut self.alerts, out);
+        self.journal.note(&out[from..]);
     }
 
     /// All alerts that are not inactive.

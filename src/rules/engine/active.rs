@@ -29,6 +29,7 @@ use super::verdict::Verdict;
 use super::window::Window;
 use crate::config::show_duration;
 use crate::rules::config::OnMissing;
+use crate::rules::explain::Timer;
 use crate::rules::plan::shown;
 use crate::rules::{Labels, Severity, State, Transition};
 use crate::sample::Timestamp;
@@ -323,6 +324,28 @@ impl Active {
     }
 
     fn next_due(&self, rule: &Rule) -> Option<(Timestamp, Due)> {
+        self.all_due(rule).min_by_key(|(at, _)| *at)
+    }
+
+    /// What time alone will do to it, the next first.
+    pub(super) fn timers(&self, rule: &Rule) -> Vec<Timer> {
+        let mut all: Vec<_> = self.all_due(rule).collect();
+        all.sort_by_key(|(at, _)| *at);
+        let named = all.into_iter().map(|(at, due)| {
+            let what = match due {
+                Due::Expiry => "has no data any more",
+                Due::Forget => "is forgotten",
+                Due::Held if self.now.phase == Phase::Pending => "fires",
+                Due::Held => "gets worse",
+                Due::Cleared => "clears",
+                Due::Settled => "is told",
+            };
+            Timer { what, at: at.to_string() }
+        });
+        named.collect()
+    }
+
+    fn all_due(&self, rule: &Rule) -> impl Iterator<Item = (Timestamp, Due)> + use<> {
         let Standing { phase, climb, severity, telling, missing, .. } = &self.now;
         let at_rest = *phase == Phase::Watching;
         let expiry = self.lookback.filter(|_| missing.is_none()).map(|time| self.last + time);
@@ -347,7 +370,6 @@ impl Active {
         ]
         .into_iter()
         .filter_map(|(at, due)| Some((at?, due)))
-        .min_by_key(|(at, _)| *at)
     }
 
     /// The rule is gone or has changed, or the target is.

@@ -20,6 +20,7 @@ use super::parents::Targets;
 use super::saved::{Saved, Unsaved};
 use super::verdict::Verdict;
 use crate::rules::config::OnMissing;
+use crate::rules::explain::Timer;
 use crate::rules::{Alert, Transition};
 use crate::sample::Timestamp;
 
@@ -158,6 +159,23 @@ impl Alerts {
     pub(super) fn shown(&self) -> Vec<Alert> {
         let cx = Around { rules: &self.rules, targets: &self.targets };
         self.slots.iter().flatten().filter(|one| one.is_active()).map(|one| one.shown(cx)).collect()
+    }
+
+    /// The alert of an id as it stands, at rest or not.
+    pub(super) fn get(&self, id: u32) -> Option<Alert> {
+        let cx = Around { rules: &self.rules, targets: &self.targets };
+        self.slots.get(id as usize)?.as_ref().map(|alert| alert.shown(cx))
+    }
+
+    /// In how many of its last samples an alert's rule held, where that counts.
+    pub(super) fn counted(&self, id: u32) -> Option<u32> {
+        self.slots.get(id as usize)?.as_ref().map(|alert| alert.standing().samples_held())
+    }
+
+    /// What time alone will do to an alert, the next first.
+    pub(super) fn timers_of(&self, id: u32) -> Vec<Timer> {
+        let alert = self.slots.get(id as usize).and_then(Option::as_ref);
+        alert.map_or_else(Vec::new, |alert| alert.timers(&self.rules[alert.rule as usize]))
     }
 
     /// Gives an alert how it stood before a restart.

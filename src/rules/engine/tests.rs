@@ -316,6 +316,7 @@ fn a_rule_judges_its_own_series_and_labels_its_alerts() {
     assert_eq!(bench.engine.alerts()[0].notice(time(1.0)).fingerprint, notice.fingerprint);
 }
 
+mod explain;
 mod parents;
 mod properties;
 mod restart;

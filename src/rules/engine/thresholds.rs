@@ -22,7 +22,7 @@ use crate::rules::config::TARGET_UP;
 use crate::rules::plan::{Condition, Level, Plan, Selector};
 use crate::rules::series::ALERTS;
 use crate::rules::{Labels, RuleConfig, Transition};
-use crate::sample::{Batch, Catalogue, Sample, Series, SeriesId, Timestamp, is_stale};
+use crate::sample::{Batch, Catalogue, STALE, Sample, Series, SeriesId, Timestamp, is_stale};
 
 /// Series, and the rules each concerns.
 #[derive(Debug)]
@@ -84,6 +84,8 @@ impl Question {
 struct Seen {
     /// The time of its last sample or stale mark.
     last: Timestamp,
+    /// Its value, for who asks.
+    value: f64,
     /// Where its links begin.
     first: u32,
     /// How many there are; [`UNSEEN`] before its first sample.
@@ -93,11 +95,23 @@ struct Seen {
 const UNSEEN: u32 = u32::MAX;
 
 impl Seen {
-    const NEW: Self = Self { last: Timestamp::MIN, first: 0, len: UNSEEN };
+    const NEW: Self = Self { last: Timestamp::MIN, value: STALE, first: 0, len: UNSEEN };
 
     const fn links(self) -> Range<usize> {
         self.first as usize..self.first as usize + self.len as usize
     }
+}
+
+/// What is known of a series, for who asks.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) series: Series,
+    /// Of its alert, where there is one or not.
+    pub(super) labels: Labels,
+    pub(super) last: Timestamp,
+    /// The last value, or the stale mark.
+    pub(super) value: f64,
+    pub(super) alert: Option<u32>,
 }
 
 /// A rule that is about a series, and the alert of the two where there is one.
@@ -141,7 +155,7 @@ impl Thresholds {
                 self.late += 1;
                 continue;
             }
-            seen.last = batch.time;
+            (seen.last, seen.value) = (batch.time, sample.value);
             let links = seen.links();
             let stale = is_stale(sample.value);
             self.evaluations += links.len() as u64;
@@ -293,6 +307,25 @@ impl Thresholds {
             field: series.field.to_string(),
             tags: tags.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
         }
+    }
+
+    /// What is known of the series a rule is about.
+    pub(super) fn about(&self, rule: u32) -> Vec<Known> {
+        let mut found = Vec::new();
+        for (id, seen) in self.series.iter().enumerate().filter(|(_, seen)| seen.len != UNSEEN) {
+            let mut links = self.links[seen.links()].iter().filter(|link| link.alert != UP);
+            if let Some(link) = links.find(|link| link.rule == rule) {
+                let series = self.catalogue.series(SeriesId::from_index(id));
+                found.push(Known {
+                    labels: labels(&series, &self.questions[rule as usize].labels),
+                    series,
+                    last: seen.last,
+                    value: seen.value,
+                    alert: (link.alert != NO_ALERT).then_some(link.alert),
+                });
+            }
+        }
+        found
     }
 
     /// The alerts there are, once rules have moved.

@@ -36,6 +36,11 @@ impl Window {
         (worst[0], worst[1])
     }
 
+    /// In how many of the last samples anything held.
+    pub(super) fn held(&self) -> u32 {
+        self.holds[0].count_ones()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.holds[0] == 0
     }

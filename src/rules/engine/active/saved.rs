@@ -48,6 +48,13 @@ impl Default for Standing {
     }
 }
 
+impl Standing {
+    /// In how many of the last samples anything held, where they are counted.
+    pub(in crate::rules::engine) fn samples_held(&self) -> u32 {
+        self.window.held()
+    }
+}
+
 impl Active {
     pub(in crate::rules::engine) fn severity(&self) -> Severity {
         self.now.severity

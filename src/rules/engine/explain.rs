@@ -1,0 +1,152 @@
+//! Answers why: from what is known of each series, its alert, and what is remembered.
+
+use std::collections::BTreeMap;
+
+use super::Engine;
+use super::thresholds::Known;
+use crate::rules::explain::{
+    Compared, EXPLAINED_MAX, Explained, Explanation, Happened, Question, Seen,
+};
+use crate::rules::plan::{Level, shown};
+use crate::rules::{Labels, RuleConfig, State, Transition};
+use crate::sample::{Timestamp, is_stale};
+
+impl Engine {
+    /// Explains a rule's alerts and why there are none; `None` where there is no such rule. Of a
+    /// time that is past only what happened is remembered, not what was seen.
+    #[must_use]
+    pub fn explain(&self, question: &Question, now: Timestamp) -> Option<Explanation> {
+        let place = self.rules().position(|rule| *rule.name == *question.rule)?;
+        let config = &self.alerts.rules[place].config.value;
+        let mut alerts = match question.at {
+            Some(_) => self.remembered(question),
+            None => self.present(super::index(place), config, question, now),
+        };
+        alerts.sort_by_key(|one| one.state == State::Inactive);
+        let more = alerts.len().saturating_sub(EXPLAINED_MAX);
+        alerts.truncate(EXPLAINED_MAX);
+        let outcome = alerts.is_empty().then(|| match question.at {
+            Some(_) => "nothing is remembered of that time: nothing had happened yet, or it is \
+                        forgotten"
+                .to_owned(),
+            None => format!("did not fire because there is no series {}", config.plan.selector),
+        });
+        Some(Explanation {
+            rule: question.rule.clone(),
+            at: question.at.unwrap_or(now).to_string(),
+            asks: config.plan.to_string(),
+            for_seconds: config.hold.as_secs_f64(),
+            alerts,
+            more,
+            journal: self.journal.about(question).map(Happened::new).collect(),
+            outcome,
+        })
+    }
+
+    fn present(
+        &self,
+        rule: u32,
+        config: &RuleConfig,
+        question: &Question,
+        now: Timestamp,
+    ) -> Vec<Explained> {
+        let known = self.front.about(rule).into_iter();
+        let fits = |known: &Known| {
+            question.labels.iter().all(|(name, value)| known.labels.get(name) == Some(value))
+        };
+        known.filter(fits).map(|known| self.series(known, config, now)).collect()
+    }
+
+    fn series(&self, known: Known, config: &RuleConfig, now: Timestamp) -> Explained {
+        let alert = known.alert.and_then(|id| self.alerts.get(id));
+        let value = Some(known.value).filter(|value| !is_stale(*value));
+        let state = alert.as_ref().map_or(State::Inactive, |alert| alert.state);
+        let conditions = config.plan.levels.iter().map(|level| compared(level, value)).collect();
+        let timers = known.alert.map_or_else(Vec::new, |id| self.alerts.timers_of(id));
+        let counted = known.alert.and_then(|id| self.alerts.counted(id));
+        let outcome = match &alert {
+            Some(alert) if state != State::Inactive => {
+                let told = match &alert.held_back_by {
+                    Some(parents) => format!("; nobody is told because of {parents}"),
+                    None if alert.flapping => "; it flaps".to_owned(),
+                    None => String::new(),
+                };
+                let timer = timers.first().map_or_else(String::new, |timer| {
+                    format!("; it {} at {}", timer.what, timer.at)
+                });
+                let waits = if state == State::Pending { "did not fire yet: " } else { "" };
+                format!("{waits}{} because {}{told}{timer}", alert.state, alert.reason)
+            }
+            _ => format!("did not fire because {}", not_firing(config, value, counted)),
+        };
+        let active = alert.filter(|alert| alert.state != State::Inactive);
+        Explained {
+            seen: Some(Seen {
+                series: known.series.to_string(),
+                value,
+                at: known.last.to_string(),
+                age_seconds: now.since(known.last).as_secs_f64(),
+            }),
+            labels: known.labels,
+            conditions,
+            state,
+            severity: active.as_ref().map(|alert| alert.severity),
+            since: active.as_ref().map(|alert| alert.since.to_string()),
+            timers,
+            held_back_by: active.as_ref().and_then(|alert| alert.held_back_by.clone()),
+            flapping: active.as_ref().is_some_and(|alert| alert.flapping),
+            outcome,
+        }
+    }
+
+    /// How alerts stood at a time, by what is remembered.
+    fn remembered(&self, question: &Question) -> Vec<Explained> {
+        let mut last: BTreeMap<&Labels, &Transition> = BTreeMap::new();
+        for one in self.journal.about(question) {
+            last.insert(&one.alert.labels, one);
+        }
+        let explained = last.into_iter().map(|(labels, one)| {
+            let alert = &one.alert;
+            let is_active = alert.state != State::Inactive;
+            Explained {
+                labels: labels.clone(),
+                seen: None,
+                conditions: Vec::new(),
+                state: alert.state,
+                severity: is_active.then_some(alert.severity),
+                since: is_active.then(|| alert.since.to_string()),
+                timers: Vec::new(),
+                held_back_by: alert.held_back_by.clone(),
+                flapping: alert.flapping,
+                outcome: format!("{} since {}: {}", alert.state, one.at, alert.reason),
+            }
+        });
+        explained.collect()
+    }
+}
+
+fn compared(level: &Level, value: Option<f64>) -> Compared {
+    let holds = value.map(|value| level.when.holds(value));
+    let clears = value.map(|value| {
+        level.clear.map_or_else(|| !level.when.holds(value), |clear| clear.holds(value))
+    });
+    let (when, clear) = (level.when.to_string(), level.end_shown());
+    Compared { severity: level.severity, when, holds, clear, clears }
+}
+
+fn not_firing(config: &RuleConfig, value: Option<f64>, counted: Option<u32>) -> String {
+    let mildest = config.plan.levels.first().map_or_else(String::new, |one| one.when.to_string());
+    match (value, config.at_least, counted) {
+        (None, ..) => "there is no data: the series is stale".to_owned(),
+        (Some(value), Some(of), counted) => {
+            let held = counted.unwrap_or(0);
+            format!(
+                "{held} of the last {} samples were {mildest}, and {} are needed; the last is {}",
+                of.of,
+                of.least,
+                shown(value)
+            )
+        }
+        (Some(value), None, _) => format!("{} is not {mildest}", shown(value)),
+    }
+}
