@@ -119,7 +119,7 @@ impl KindConfig {
         struct Tells;
         impl Visitor for Tells {
             type Output = bool;
-            fn visit<K: Kind>(self, _: &Arc<K>) -> bool {
+            fn visit<K: Kind>(self, _: &K) -> bool {
                 K::TELLS_PEOPLE
             }
         }
@@ -130,7 +130,7 @@ impl KindConfig {
         struct Timeout;
         impl Visitor for Timeout {
             type Output = Option<Duration>;
-            fn visit<K: Kind>(self, kind: &Arc<K>) -> Option<Duration> {
+            fn visit<K: Kind>(self, kind: &K) -> Option<Duration> {
                 kind.timeout()
             }
         }
@@ -279,7 +279,7 @@ impl ActionConfig {
         struct Target;
         impl Visitor for Target {
             type Output = Option<(&'static str, Located<String>)>;
-            fn visit<K: Kind>(self, kind: &Arc<K>) -> Self::Output {
+            fn visit<K: Kind>(self, kind: &K) -> Self::Output {
                 kind.target_name()
             }
         }

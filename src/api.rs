@@ -17,6 +17,8 @@ mod rules;
 mod serve;
 mod write;
 
+pub use query::whole;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -13,7 +13,6 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -32,6 +31,7 @@ use crate::store::Store;
 use crate::supervisor::{Board, Changes, Env, Supervisor};
 
 mod keepers;
+mod myself;
 mod view;
 
 use keepers::Keepers;
@@ -86,7 +86,6 @@ impl App {
     /// # Errors
     /// Another watchpost on the same state directory, or an address that cannot be listened on.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let started = Instant::now();
         let config = Arc::new(config);
         let lock = lock_state_dir(&config.state_dir)?;
         let (listener, address) = listen(config.api.listen).await?;
@@ -105,10 +104,16 @@ impl App {
         let (state, saved) = State::open(folder, &metrics);
         let actions = Actions::start(&config.actions, shared.clone(), metrics.clone());
         let action_board = actions.board();
-        let series = AlertSeries::new(catalogue.clone());
-        let (told, time) = (events.clone(), clock.clone());
-        let pipeline =
-            Pipeline { engine, actions, journal, sinks, series, state, events: told, clock: time };
+        let pipeline = Pipeline {
+            engine,
+            actions,
+            journal,
+            sinks,
+            series: AlertSeries::new(catalogue.clone()),
+            state,
+            events: events.clone(),
+            clock: clock.clone(),
+        };
         let (known, time) = (catalogue.clone(), clock.clone());
         let ingest = Arc::new(Ingest::new(&config, known, time, handle.clone(), &metrics));
         let mut tasks = JoinSet::new();
@@ -118,8 +123,9 @@ impl App {
         });
         let stop = CancellationToken::new();
         tasks.spawn(store.clone().run(from_journal, clock.clone(), stop.clone()));
-        let (counted, told) = (metrics.clone(), events.clone());
-        let env = Env { catalogue, shared, metrics: counted, events: told, bus, started };
+        let env = Env { catalogue, shared, metrics: metrics.clone(), events: events.clone(), bus };
+        let site = config.site.clone();
+        tasks.spawn(myself::observe(&env, site, handle.clone(), stop.clone()));
         let mut supervisor = Supervisor::new(env);
         supervisor.update(&config.targets).await;
         let view =
@@ -135,20 +141,18 @@ impl App {
         };
         tasks.spawn(api.serve(listener, stop.clone().cancelled_owned()));
         announce(&config, address);
-        let (reloads, pipeline) = (reloads(&metrics), handle);
-        let kept = Kept { _lock: lock, _gauges: gauges };
         Ok(Self {
             supervisor,
-            pipeline,
+            pipeline: handle,
             view,
             ingest,
+            reloads: reloads(&metrics),
             metrics,
             address,
             tasks,
             stop,
             store,
-            reloads,
-            kept,
+            kept: Kept { _lock: lock, _gauges: gauges },
         })
     }
 

@@ -11,6 +11,7 @@ mod journal;
 mod log;
 mod notify;
 mod probe;
+mod query;
 mod run;
 mod schema;
 mod test;
@@ -53,6 +54,8 @@ enum Command {
     Schema,
     /// Poll one target once and print what it says
     Probe(probe::Args),
+    /// Print or draw what an expression yields
+    Query(query::Args),
     /// Print the alerts of a running daemon
     Alerts(alerts::Args),
     /// Say why a rule fires or does not, by a running daemon
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(config.as_deref(), &args),
         Command::Schema => schema::run(),
         Command::Probe(args) => probe::run(config.as_deref(), &args),
+        Command::Query(args) => query::run(config.as_deref(), &args),
         Command::Alerts(args) => alerts::run(config.as_deref(), &args),
         Command::Explain(args) => explain::run(config.as_deref(), &args),
         Command::Test(args) => test::run(&args),

@@ -28,7 +28,6 @@ use crate::actions::ActionConfig;
 use crate::journal::{Fsync, Limits};
 use crate::pollers::KindConfig;
 use crate::rules::RuleConfig;
-use crate::sample::Tags;
 use crate::sinks::SinkConfig;
 
 /// Everything watchpost was told, checked.
@@ -87,7 +86,7 @@ pub struct Target {
     /// The deadline of a poll, below the interval.
     pub timeout: Duration,
     /// The tags every series of it carries: `target`, `kind`, `site` and its own.
-    pub tags: Tags,
+    pub tags: Arc<[(String, String)]>,
     /// What it is.
     pub kind: KindConfig,
 }

@@ -49,9 +49,6 @@ pub const SAMPLES_MAX: usize = 500_000;
 /// time the series' true samples would be late.
 pub const AHEAD_MAX: Duration = Duration::from_secs(600);
 
-/// How old a sample may be: an hour, as long as the store merges what is late.
-pub const BEHIND_MAX: Duration = Duration::from_secs(3_600);
-
 /// New series one client, by its address, may make until a restart. What it makes up for ever ends
 /// here.
 const CLIENT_SERIES_MAX: usize = 100_000;
@@ -121,9 +118,11 @@ pub struct Ingest {
 }
 
 /// What the configuration says that pushes are held against.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Site {
     name: Option<String>,
+    /// How old a sample may be: as long as the store takes in what is late.
+    late_window: Duration,
     /// Kind and name of every target polled here.
     polled: HashMap<String, HashSet<&'static str>>,
 }
@@ -134,7 +133,7 @@ impl Site {
         for target in &config.targets {
             polled.entry(target.name.to_string()).or_default().insert(target.kind.name());
         }
-        Self { name: config.site.clone(), polled }
+        Self { name: config.site.clone(), late_window: config.store.late_window, polled }
     }
 }
 
@@ -250,7 +249,7 @@ impl Ingest {
             let room = CLIENT_SERIES_MAX
                 .saturating_sub(*made)
                 .min(SERIES_MAX.saturating_sub(catalogue.len()));
-            let window = Window { now, ahead: AHEAD_MAX, behind: BEHIND_MAX };
+            let window = Window { now, ahead: AHEAD_MAX, behind: site.late_window };
             let mut gather = Gather::new(&catalogue, &site, window, room);
             let read = match &format {
                 Format::Lines { precision, bucket } => {

@@ -56,8 +56,15 @@ pub struct Metrics {
 struct Family {
     help: &'static str,
     kind: &'static str,
-    /// Label text, `{name="x"}` or empty, to the number's bits.
-    members: BTreeMap<String, Arc<AtomicU64>>,
+    /// By label text, `{name="x"}` or empty.
+    members: BTreeMap<String, Member>,
+}
+
+#[derive(Debug, Default)]
+struct Member {
+    labels: Vec<(String, String)>,
+    /// The number's bits.
+    number: Arc<AtomicU64>,
 }
 
 impl Metrics {
@@ -87,7 +94,29 @@ impl Metrics {
         let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
         let family =
             families.entry(name).or_insert_with(|| Family { help, kind, members: BTreeMap::new() });
-        family.members.entry(label_text(labels)).or_default().clone()
+        let member = family.members.entry(label_text(labels)).or_insert_with(|| {
+            let labels = labels.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+            Member { labels: labels.collect(), number: Arc::default() }
+        });
+        member.number.clone()
+    }
+
+    /// Shows each number that somebody keeps, with its name and labels.
+    pub fn each(&self, mut look: impl FnMut(&'static str, &[(&str, &str)], f64)) {
+        let families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, family) in families.iter() {
+            let kept = family.members.values().filter(|member| member.is_kept());
+            for member in kept {
+                let labels: Vec<_> =
+                    member.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+                let bits = member.number.load(Ordering::Relaxed);
+                let value = match family.kind {
+                    "counter" => bits as f64,
+                    _ => f64::from_bits(bits),
+                };
+                look(name, &labels, value);
+            }
+        }
     }
 
     /// The page, in Prometheus' text format 0.0.4.
@@ -96,13 +125,13 @@ impl Metrics {
         let mut page = String::new();
         let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, family) in families.iter_mut() {
-            family.members.retain(|_, number| Arc::strong_count(number) > 1);
+            family.members.retain(|_, member| member.is_kept());
             if family.members.is_empty() {
                 continue;
             }
             page += &format!("# HELP {name} {}\n# TYPE {name} {}\n", family.help, family.kind);
-            for (labels, number) in &family.members {
-                let bits = number.load(Ordering::Relaxed);
+            for (labels, member) in &family.members {
+                let bits = member.number.load(Ordering::Relaxed);
                 page += &match family.kind {
                     "counter" => format!("{name}{labels} {bits}\n"),
                     _ => format!("{name}{labels} {}\n", f64::from_bits(bits)),
@@ -110,6 +139,12 @@ impl Metrics {
             }
         }
         page
+    }
+}
+
+impl Member {
+    fn is_kept(&self) -> bool {
+        Arc::strong_count(&self.number) > 1
     }
 }
 
@@ -142,6 +177,12 @@ mod tests {
              watchpost_lag_seconds 0.5\n\
              # HELP watchpost_polls_total Polls.\n# TYPE watchpost_polls_total counter\n\
              watchpost_polls_total{kind=\"a\\\"\\nb\"} 3\n"
+        );
+        let mut seen = Vec::new();
+        metrics.each(|name, labels, value| seen.push(format!("{name} {labels:?} {value}")));
+        assert_eq!(
+            seen,
+            ["watchpost_lag_seconds [] 0.5", "watchpost_polls_total [(\"kind\", \"a\\\"\\nb\")] 3"]
         );
     }
 }

@@ -295,6 +295,17 @@ fn time_limit(params: &Params) -> Result<Duration, Invalid> {
     Ok(Duration::from_nanos(limit).min(QUERY_TIMEOUT))
 }
 
+/// The answer to a query, as it is sent: for who has evaluated it otherwise.
+#[must_use]
+pub fn whole(answer: &Answer, text: &str) -> Vec<u8> {
+    let Answer { value, annotations } = answer;
+    let notes = Notes { warnings: annotations.warnings(text), infos: annotations.infos(text) };
+    let mut out = Vec::new();
+    let written = encode::envelope(&mut out, &notes, |out| encode::answer(out, value));
+    written.expect("memory takes it");
+    out
+}
+
 /// Why fewer series are answered with than there are.
 const TRUNCATED: &str = "results truncated due to limit";
 

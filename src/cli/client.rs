@@ -11,7 +11,7 @@ use url::Url;
 
 use super::{load, runtime};
 use crate::config::Secret;
-use crate::http_client::{HttpClient, Options, Request, secret};
+use crate::http_client::{HttpClient, HttpErrorKind, Options, Request, secret};
 use crate::tls::Tls;
 
 /// Variable with the daemon's address.
@@ -86,15 +86,47 @@ impl Daemon {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<Json, String> {
-        let access = self.access(config)?;
-        runtime()
-            .map_err(|error| format!("cannot start the runtime: {error}"))?
-            .block_on(access.get(path, query))
+        self.ask(config, path, query).map_err(|error| match error {
+            AskError::NotRunning(message) | AskError::Failed(message) => message,
+        })
+    }
+
+    /// As [`Daemon::get`], for whom a daemon that does not run is not the end.
+    pub(super) fn ask(
+        &self,
+        config: Option<&Path>,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Json, AskError> {
+        let access = self.access(config).map_err(AskError::Failed)?;
+        // Another machine's store cannot be read from here.
+        let is_own = self.url.is_none() && std::env::var_os(URL_VARIABLE).is_none();
+        let runtime = runtime()
+            .map_err(|error| AskError::Failed(format!("cannot start the runtime: {error}")))?;
+        runtime.block_on(access.get(path, query)).map_err(|error| match error {
+            AskError::NotRunning(message) if !is_own => AskError::Failed(message),
+            error => error,
+        })
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum AskError {
+    /// On this machine nobody listens where the daemon should.
+    NotRunning(String),
+    /// Anything else.
+    Failed(String),
+}
+
+impl From<String> for AskError {
+    fn from(message: String) -> Self {
+        Self::Failed(message)
     }
 }
 
 impl Access {
-    async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Json, String> {
+    async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Json, AskError> {
         let mut url = self.url.clone();
         url.set_path(&format!("{}{path}", url.path().trim_end_matches('/')));
         if !query.is_empty() {
@@ -103,7 +135,7 @@ impl Access {
         let mut request = Request::new(Method::GET, url);
         if let Some(token) = &self.token {
             let value = secret(&format!("Bearer {}", token.reveal()))
-                .ok_or("the token cannot be written in a header")?;
+                .ok_or_else(|| "the token cannot be written in a header".to_owned())?;
             request.headers.insert(AUTHORIZATION, value);
         }
         let client = HttpClient::new(Options {
@@ -111,14 +143,17 @@ impl Access {
             body_bytes_max: ANSWER_BYTES_MAX,
             ..Options::default()
         });
-        let answer = client.send(request).await.map_err(|error| error.to_string())?;
+        let answer = client.send(request).await.map_err(|error| match error.kind {
+            HttpErrorKind::Refused => AskError::NotRunning(error.to_string()),
+            _ => AskError::Failed(error.to_string()),
+        })?;
         let json = serde_json::from_slice::<Json>(&answer.body);
         if !answer.status.is_success() {
             let said = json.ok().and_then(|json| json["error"].as_str().map(str::to_owned));
             let words = said.unwrap_or_else(|| answer.words());
-            return Err(format!("the daemon answers {}: {words}", answer.status));
+            return Err(format!("the daemon answers {}: {words}", answer.status).into());
         }
-        json.map_err(|error| format!("the daemon's answer: {error}"))
+        Ok(json.map_err(|error| format!("the daemon's answer: {error}"))?)
     }
 }
 

@@ -24,6 +24,7 @@ use watchpost::http_client::{HttpClient, Options, Request};
 use crate::support::{LIMIT, file, text, until};
 
 mod crash;
+mod dashboards;
 mod faults;
 mod flow;
 mod keeping;
@@ -100,6 +101,11 @@ impl Daemon {
     /// What it has logged so far.
     fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    fn is_running(&self) -> bool {
+        nix::sys::signal::kill(Pid::from_raw(self.child.id().try_into().expect("an id")), None)
+            .is_ok()
     }
 
     fn config_path(&self) -> PathBuf {

@@ -184,7 +184,7 @@ fn prometheus(folder: &Path, daemon: &Daemon) -> Option<Server> {
 async fn a_prometheus_writes_to_it_and_its_series_are_judged() {
     let daemon = Daemon::start(
         "[rule.gone]\nmetric = 'up'\nmatch = { job = 'closed', region = 'north' }\nequals = 0\n\
-         [rule.there]\nmetric = 'watchpost_build_info'\nequals = 1\n",
+         [rule.there]\nmetric = 'watchpost_build_info'\nmatch = { job = 'watchpost' }\nequals = 1\n",
     )
     .await;
     let folder = TempDir::new().unwrap();

@@ -3,8 +3,11 @@
 use std::path::Path;
 use std::process::Command;
 
+use hyper::StatusCode;
+use nix::sys::signal::Signal;
 use serde_json::Value as Json;
 use tempfile::TempDir;
+use watchpost::sample::Clock;
 
 use super::{Daemon, Dial, stderr, stdout};
 use crate::support::{file, text};
@@ -82,4 +85,95 @@ async fn amtool_lists_what_fires() {
     let receivers = daemon.get_with("/api/v2/receivers", Some("s3cret")).await;
     assert_eq!(receivers, r#"[{"name":"note"},{"name":"none"}]"#);
     daemon.stop().await;
+}
+
+/// A daemon with two known series of a minute's samples, the newest now, and the time.
+async fn filled(config: &str) -> (Daemon, i64) {
+    let daemon = Daemon::start(config).await;
+    let now = Clock::system().now().as_nanos() / 10_000_000_000 * 10;
+    let line = |ago: i64| {
+        let time = (now - ago) * 1_000_000_000;
+        format!("climate,room=hall celsius={ago} {time}\nclimate,room=attic celsius=40 {time}\n")
+    };
+    let lines: String = (0..=60).rev().step_by(10).map(line).collect();
+    let (status, body) = daemon.post("/api/v2/write?bucket=home", &[], lines).await;
+    assert_eq!(status, StatusCode::NO_CONTENT, "{body}");
+    (daemon, now)
+}
+
+const SERIES: &str = r#"{kind="push", room="hall", target="home"}"#;
+
+#[tokio::test]
+async fn promtool_asks_in_every_way_it_knows() {
+    let (daemon, now) = filled("").await;
+    let url = format!("http://{}", daemon.address);
+    let at = format!("--time={now}");
+    let Some(said) =
+        tool("promtool", &["query", "instant", &at, &url, "climate_celsius{room='hall'}"])
+    else {
+        return;
+    };
+    assert_eq!(said, format!("climate_celsius{SERIES} => 0 @[{now}]\n"));
+    let said =
+        tool("promtool", &["query", "instant", &at, &url, "max(climate_celsius) + 2"]).unwrap();
+    assert_eq!(said, format!("{{}} => 42 @[{now}]\n"));
+    let (start, end) = (format!("--start={}", now - 40), format!("--end={now}"));
+    let range =
+        ["query", "range", &start, &end, "--step=20s", &url, "climate_celsius{room='hall'}"];
+    let said = tool("promtool", &range).unwrap();
+    let values = [(40, now - 40), (20, now - 20), (0, now)].map(|(v, t)| format!("{v} @[{t}]"));
+    assert_eq!(said, format!("climate_celsius{SERIES} =>\n{}\n", values.join("\n")));
+    let said = tool("promtool", &["query", "series", "--match=climate_celsius", &url]).unwrap();
+    assert_eq!(said.lines().count(), 2, "{said}");
+    assert!(said.contains(r#"__name__="climate_celsius""#) && said.contains(r#"room="attic""#));
+    let said = tool("promtool", &["query", "labels", &url, "room"]).unwrap();
+    assert_eq!(said, "attic\nhall\n");
+    let wrong = Command::new("promtool").args(["query", "instant", &url, "sum("]).output().unwrap();
+    assert!(stderr(&wrong).contains("parse error"), "{}", stderr(&wrong));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn watchpost_query_prints_what_the_daemon_and_without_it_the_store_has() {
+    let (mut daemon, now) = filled("").await;
+    let shown = |daemon: &Daemon, args: &[&str]| {
+        let path = daemon.config_path();
+        let mut command = Command::new(super::WATCHPOST);
+        command.arg("query").args(args).arg("--config").arg(path);
+        // The port is not in the configuration, which says 0.
+        if daemon.is_running() {
+            command.arg("--url").arg(format!("http://{}", daemon.address));
+        }
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", stderr(&output));
+        stdout(&output)
+    };
+    let (at, from, to) = (now.to_string(), (now - 60).to_string(), now.to_string());
+    let instant = ["climate_celsius", "--at", &at];
+    let range = ["climate_celsius", "--from", &from, "--to", &to, "--step", "10s"];
+    let all = |daemon: &Daemon| {
+        [
+            shown(daemon, &instant),
+            shown(daemon, &[&instant[..], &["--csv"]].concat()),
+            shown(daemon, &[&range[..], &["--table"]].concat()),
+            shown(daemon, &[&range[..], &["--csv"]].concat()),
+            shown(daemon, &[&range[..], &["--json"]].concat()),
+            shown(daemon, &[&range[..], &["--chart"]].concat()),
+        ]
+    };
+    let asked = all(&daemon);
+    let lines: Vec<_> = asked[0].lines().collect();
+    assert_eq!(lines.len(), 2, "{}", asked[0]);
+    assert!(lines.iter().any(|line| line.contains("hall") && line.ends_with("  0")), "{lines:?}");
+    assert!(asked[1].starts_with("time,value,__name__,kind,room,target\n"), "{}", asked[1]);
+    assert_eq!(asked[3].lines().count(), 1 + 2 * 7, "{}", asked[3]);
+    let json: Json = serde_json::from_str(&asked[4]).unwrap();
+    assert_eq!(json["data"]["result"][1]["values"][0][1], "60", "{json}");
+    assert!(asked[5].contains("°C") && asked[5].contains("60 °C"), "{}", asked[5]);
+    eprintln!("{}", asked[5]);
+    daemon.signal(Signal::SIGTERM);
+    daemon.exit().await;
+    for (with, without) in asked.iter().zip(all(&daemon)) {
+        assert_eq!(*with, without, "without the daemon it is the same");
+    }
 }
