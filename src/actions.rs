@@ -8,6 +8,7 @@
 mod board;
 mod dispatcher;
 mod line;
+mod outbox;
 mod queue;
 #[cfg(test)]
 pub(crate) mod testing;

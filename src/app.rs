@@ -102,7 +102,7 @@ impl App {
         let engine = engine(&config, &catalogue);
         let folder = lock.is_some().then_some(&*config.state_dir);
         let (state, saved) = State::open(folder, &metrics);
-        let actions = Actions::start(&config.actions, shared.clone(), metrics.clone());
+        let actions = actions(&config, folder, &shared, &metrics);
         let action_board = actions.board();
         let pipeline = Pipeline {
             engine,
@@ -249,6 +249,20 @@ async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError>
     let listener = TcpListener::bind(at).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
     Ok((listener, address))
+}
+
+/// The actions, with what they were not done with before.
+fn actions(
+    config: &Config,
+    folder: Option<&Path>,
+    shared: &Arc<Shared>,
+    metrics: &Arc<Metrics>,
+) -> Actions {
+    let mut actions = Actions::start(&config.actions, shared.clone(), metrics.clone());
+    if let Some(folder) = folder {
+        actions.keep_in(folder);
+    }
+    actions
 }
 
 /// Makes the state directory this process' own, as long as the lock is kept. `None` where it

@@ -22,6 +22,7 @@ pub(crate) use kinds::kinds;
 pub use load::Loader;
 pub use read::Located;
 pub use schema::schema;
+pub(crate) use types::read_bounded;
 pub use types::{ByteSize, Glob, HostPort, Regex, Secret, parse_duration, show_duration};
 
 use crate::actions::ActionConfig;

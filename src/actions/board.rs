@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use serde::Serialize;
 
 use super::line::{LastTry, LineState};
+use super::outbox::Kept;
 
 /// How an action is doing.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -41,6 +42,18 @@ impl ActionBoard {
     pub(super) fn show(&self, mut lines: Vec<Shown>) {
         lines.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = lines;
+    }
+
+    /// All notices that are not delivered yet.
+    pub(super) fn undone(&self) -> Vec<Kept> {
+        let lines = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let of_line = |(_, state): &Shown| {
+            let action = state.name.clone();
+            let undone = state.queue().undone();
+            let kept = move |(notice, implied)| Kept { action: action.clone(), implied, notice };
+            undone.into_iter().map(kept)
+        };
+        lines.iter().flat_map(of_line).collect()
     }
 
     /// How all actions are doing, by name.

@@ -1,11 +1,12 @@
 //! Runs actions: each has its queue, its bound on how many run at once, and its retries.
 //!
 //! A retry waits in the [queue](super::queue), not in a slot, so a receiver that is away holds up
-//! nothing but its own notices. Everything is in memory: what waits when the daemon ends is tried
-//! until the grace is over, then dropped and counted.
+//! nothing but its own notices. What waits when the daemon ends is tried until the grace is over; the
+//! rest is in the [outbox](super::outbox), where there is one, and tried again at the next start.
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tracing::{debug, error, info, warn};
 
 use super::board::{ActionBoard, ActionStatus};
 use super::line::{HealthState, LastTry, LineState};
+use super::outbox::{ACT_AGE_MAX, Kept, Outbox};
 use super::queue::{Ended, Next, Pending};
 use super::{Action, ActionConfig, Kind, Notice, Rejected, Visitor};
 use crate::config::{Named, show_duration};
@@ -28,6 +30,9 @@ use crate::rules::Notify;
 /// The longest a receiver may ask us to wait: one that asks for a year is not obeyed.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
 
+/// What keeping the rest may take at the end.
+const KEEP_TIME_MAX: Duration = Duration::from_millis(300);
+
 /// All actions, each with its queue.
 #[derive(Debug)]
 pub struct Actions {
@@ -37,6 +42,11 @@ pub struct Actions {
     board: ActionBoard,
     tasks: JoinSet<()>,
     closing: CancellationToken,
+    /// What is not delivered has changed, …
+    changed: Arc<tokio::sync::Notify>,
+    /// … and is to be kept there.
+    outbox: Option<Outbox>,
+    keeper: JoinSet<()>,
 }
 
 impl Actions {
@@ -54,9 +64,43 @@ impl Actions {
             board: ActionBoard::default(),
             tasks: JoinSet::new(),
             closing: CancellationToken::new(),
+            changed: Arc::default(),
+            outbox: None,
+            keeper: JoinSet::new(),
         };
         started.update(actions);
         started
+    }
+
+    /// Keeps in a folder what is not delivered from now on, and goes on with what was not before.
+    pub fn keep_in(&mut self, folder: &Path) {
+        let outbox = Outbox::new(folder);
+        let (mut again, mut left) = (0, 0);
+        for Kept { action, implied, notice } in outbox.read() {
+            let line = self.lines.get(&action);
+            match line.filter(|line| line.config.kind.tells_people() || self.is_fresh(&notice)) {
+                Some(line) => {
+                    line.state.push(notice, implied);
+                    again += 1;
+                }
+                None => left += 1,
+            }
+        }
+        if again + left > 0 {
+            info!(
+                notices = again,
+                left_out = left,
+                "goes on with notices from before; left out: too old to act on, or of no action"
+            );
+        }
+        self.keeper.spawn(outbox.clone().keep(self.board.clone(), self.changed.clone()));
+        self.outbox = Some(outbox);
+    }
+
+    fn is_fresh(&self, notice: &Notice) -> bool {
+        let at = notice.at.parse::<jiff::Timestamp>().map(|at| at.as_nanosecond());
+        let age = at.map(|at| i128::from(self.shared.clock.now().as_nanos()) - at);
+        age.is_ok_and(|age| age < ACT_AGE_MAX.as_nanos().cast_signed())
     }
 
     /// Makes it so that these are there. Unchanged ones go on untouched; changed ones take over
@@ -77,7 +121,10 @@ impl Actions {
                     line.retired.cancel();
                     line.state.clone()
                 }
-                None => Arc::new(LineState::new(name.clone(), &self.metrics)),
+                None => {
+                    let changed = self.changed.clone();
+                    Arc::new(LineState::new(name.clone(), &self.metrics, changed))
+                }
             };
             let retired = CancellationToken::new();
             let line = Line { config: config.clone(), retired, state };
@@ -135,13 +182,26 @@ impl Actions {
         if timeout(grace, all).await.is_err() {
             self.tasks.shutdown().await;
         }
+        self.keeper.shutdown().await;
+        let is_kept = self.keep_rest().await;
         for line in self.lines.values() {
             let mut queue = line.state.queue();
-            let undone = queue.running() + queue.clear();
-            if undone > 0 {
-                warn!(action = %line.state.name, notices = undone, "stopped before all was done");
+            let notices = queue.running() + queue.clear();
+            let action = &line.state.name;
+            if notices > 0 && is_kept {
+                info!(%action, notices, "stopped before all was done; goes on at the next start");
+            } else if notices > 0 {
+                warn!(%action, notices, "stopped before all was done");
             }
         }
+    }
+
+    /// Keeps what is left for the next start; whether that could be done.
+    async fn keep_rest(&self) -> bool {
+        let Some(outbox) = self.outbox.clone() else { return false };
+        let undone = self.board.undone();
+        let written = tokio::task::spawn_blocking(move || outbox.write(&undone));
+        matches!(timeout(KEEP_TIME_MAX, written).await, Ok(Ok(Ok(()))))
     }
 }
 
@@ -159,6 +219,7 @@ impl Line {
         self.state.removed.cancel();
         self.retired.cancel();
         let dropped = self.state.queue().clear();
+        self.state.keep();
         if dropped > 0 {
             warn!(action = %self.state.name, notices = dropped, "removed with notices waiting");
         }
@@ -276,6 +337,7 @@ impl<A: Action> Runner<A> {
         meters.depth.set(queue.waiting() as f64);
         meters.running.set(queue.running() as f64);
         drop(queue);
+        self.line.keep();
         // This task looks into the queue next anyway; one with a newer configuration may wait.
         self.line.wake.notify_one();
     }

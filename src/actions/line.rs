@@ -38,6 +38,8 @@ pub(super) struct LineState {
     pub(super) removed: CancellationToken,
     pub(super) health: Mutex<Health>,
     pub(super) meters: Meters,
+    /// What is not delivered has changed.
+    changed: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -57,7 +59,7 @@ pub(super) enum HealthState {
 }
 
 impl LineState {
-    pub(super) fn new(name: Arc<str>, metrics: &Metrics) -> Self {
+    pub(super) fn new(name: Arc<str>, metrics: &Metrics, changed: Arc<Notify>) -> Self {
         let meters = Meters::new(&name, metrics);
         Self {
             queue: Mutex::new(Queue::new(meters.untried.clone())),
@@ -66,7 +68,13 @@ impl LineState {
             removed: CancellationToken::new(),
             health: Mutex::default(),
             meters,
+            changed,
         }
+    }
+
+    /// Has what is not delivered kept as it now stands.
+    pub(super) fn keep(&self) {
+        self.changed.notify_one();
     }
 
     pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -89,6 +97,7 @@ impl LineState {
             warn!(action = %self.name, waiting, "the queue is full; dropping what is missed least");
         }
         self.wake.notify_one();
+        self.keep();
     }
 
     pub(super) fn next(&self, concurrency: usize, tells_people: bool) -> Next {

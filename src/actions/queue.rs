@@ -99,6 +99,8 @@ pub(super) struct Queue {
 struct Alert {
     waiting: VecDeque<Pending>,
     phase: Phase,
+    /// What is under way, and whether it is implied.
+    running: Option<(Arc<Notice>, bool)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +134,18 @@ impl Queue {
         self.running
     }
 
+    /// All that is not delivered yet, each with whether it is implied; of one alert in order, under
+    /// way first.
+    pub(super) fn undone(&self) -> Vec<(Arc<Notice>, bool)> {
+        let mut alerts: Vec<_> = self.alerts.iter().collect();
+        alerts.sort_unstable_by_key(|(key, _)| *key);
+        let of_alert = |(_, alert): (&String, &Alert)| {
+            let waiting = alert.waiting.iter().map(|p| (p.notice.clone(), p.implied));
+            alert.running.clone().into_iter().chain(waiting).collect::<Vec<_>>()
+        };
+        alerts.into_iter().flat_map(of_alert).collect()
+    }
+
     /// Adds a notice behind those of its alert.
     pub(super) fn push(&mut self, notice: Arc<Notice>, implied: bool) {
         if self.waiting >= NOTICES_WAITING_MAX {
@@ -146,7 +160,8 @@ impl Queue {
                 self.supersede(&key);
             }
             None => {
-                let alert = Alert { waiting: VecDeque::from([pending]), phase: Phase::Ready };
+                let waiting = VecDeque::from([pending]);
+                let alert = Alert { waiting, phase: Phase::Ready, running: None };
                 self.ready.push_back(key.clone());
                 self.alerts.insert(key, alert);
             }
@@ -179,6 +194,7 @@ impl Queue {
                 continue;
             }
             alert.phase = Phase::Running;
+            alert.running = Some((pending.notice.clone(), pending.implied));
             self.running += 1;
             if !pending.is_end() {
                 self.remember(key);
@@ -192,6 +208,9 @@ impl Queue {
     pub(super) fn ended(&mut self, pending: Pending, ended: Ended) {
         self.running -= 1;
         let key = pending.notice.fingerprint.clone();
+        if let Some(alert) = self.alerts.get_mut(&key) {
+            alert.running = None;
+        }
         match ended {
             Ended::RetryAt(at) => return self.retry(&key, pending, at),
             _ if pending.is_end() => drop(self.told.remove(&key)),

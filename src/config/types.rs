@@ -434,7 +434,7 @@ fn read_secret(path: &std::path::Path) -> Result<String, String> {
 }
 
 /// Reads a file of at most this many bytes: /dev/zero must not end in a full memory.
-pub(super) fn read_bounded(path: &std::path::Path, bytes_max: u64) -> std::io::Result<Vec<u8>> {
+pub(crate) fn read_bounded(path: &std::path::Path, bytes_max: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > bytes_max {

@@ -54,7 +54,7 @@ where
     R: Future<Output = Result<String, Rejected>> + Send + 'static,
 {
     let metrics = Metrics::default();
-    let line = Arc::new(LineState::new("a".into(), &metrics));
+    let line = Arc::new(LineState::new("a".into(), &metrics, Arc::default()));
     let mut bench = Bench {
         line: line.clone(),
         metrics,

@@ -14,7 +14,7 @@ use hyper::Method;
 use nix::sys::signal::Signal;
 use serde_json::Value as Json;
 use tempfile::TempDir;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -286,8 +286,57 @@ async fn every_point_arrives_though_daemon_databases_and_connections_are_killed(
     let found = in_influxdb(port).await;
     pusher.check("influxdb", &found);
     assert!(found.values().all(|times| *times == 1), "points there twice");
-    pusher.check("victoria-metrics", &in_victoria_metrics(victoria_port).await);
+    // It shows what it has taken when it likes.
+    let end = Instant::now() + LIMIT;
+    let mut found = in_victoria_metrics(victoria_port).await;
+    while Instant::now() < end && !pusher.acknowledged.iter().all(|n| found.contains_key(n)) {
+        found = in_victoria_metrics(victoria_port).await;
+    }
+    pusher.check("victoria-metrics", &found);
     daemon.stop().await;
+}
+
+#[tokio::test]
+async fn people_are_told_after_kill_9_what_they_were_not_told_before() {
+    let port = free_port();
+    let folder = TempDir::new().unwrap();
+    super::write(
+        folder.path(),
+        &format!(
+            "[action.ops]\nwebhook = {{ url = 'http://127.0.0.1:{port}/' }}\n\
+             [rule.big]\nmetric = 'n_value'\nabove = 1000000\nactions = ['ops']\n"
+        ),
+    );
+    let daemon = Daemon::start_in(folder).await;
+    let mut pusher = Pusher::new();
+    pusher.next = 2_000_000;
+    assert!(pusher.push(&daemon).await);
+    let kept = kept_in(&daemon);
+    let waits =
+        || std::fs::read_to_string(&kept).is_ok_and(|kept| kept.matches("big").count() >= 10);
+    daemon.until("all notices are kept", async || waits()).await;
+    daemon.signal(Signal::SIGKILL);
+    let folder = folder_of(daemon);
+    let receiver = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    let daemon = Daemon::start_in(folder).await;
+    let mut told = BTreeSet::new();
+    while told.len() < 10 {
+        let (mut io, _) = tokio::time::timeout(LIMIT, receiver.accept()).await.unwrap().unwrap();
+        let mut heard = Vec::new();
+        while !String::from_utf8_lossy(&heard).contains("\"fingerprint\"") {
+            assert!(io.read_buf(&mut heard).await.unwrap() > 0);
+        }
+        let heard = String::from_utf8_lossy(&heard).into_owned();
+        told.insert(heard.split("\"fingerprint\"").nth(1).unwrap()[..20].to_owned());
+        io.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await.unwrap();
+    }
+    let is_empty = || std::fs::read_to_string(kept_in(&daemon)).is_ok_and(|kept| kept == "[]");
+    daemon.until("nothing waits any more", async || is_empty()).await;
+    daemon.stop().await;
+}
+
+fn kept_in(daemon: &Daemon) -> std::path::PathBuf {
+    daemon.folder.path().join("state/outbox.json")
 }
 
 /// A small file system of its own; unmounted at the end.
