@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 pub use keep::Limits;
 pub use query::{Range, TooManySamples};
+pub use recent::Recent;
 pub use seal::SealError;
 pub use tier::Aggregate;
 

@@ -294,6 +294,30 @@ mod tests {
         }
 
         #[test]
+        fn a_column_with_other_bytes_is_refused_or_read_but_never_panics(
+            column in vec(value(), 1..600),
+            changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let times: Vec<i64> = (0..column.len() as i64).map(|n| n * 10_000 + n % 7).collect();
+            let (mut values, mut bytes) = (Vec::new(), [Vec::new(), Vec::new()]);
+            Encoder::default().values(&column, &mut bytes[0]);
+            encode_times(&times, &mut bytes[1]);
+            let mut found = Vec::new();
+            for bytes in &mut bytes {
+                for (at, byte) in &changes {
+                    let at = at.index(bytes.len());
+                    bytes[at] = *byte;
+                }
+                for bytes in [&bytes[..], &bytes[..cut.index(bytes.len())]] {
+                    let _refused = decode_values(bytes, column.len(), &mut values);
+                    let _refused = decode_times(bytes, column.len(), &mut found);
+                    prop_assert!(values.len() <= column.len() && found.len() <= column.len());
+                }
+            }
+        }
+
+        #[test]
         fn noise_is_refused_or_read_but_never_panics(bytes in vec(any::<u8>(), 0..300), rows in 0..600usize) {
             let (mut values, mut times) = (Vec::new(), Vec::new());
             let _refused = decode_values(&bytes, rows, &mut values);

@@ -38,6 +38,8 @@ async fn what_was_acknowledged_is_in_the_store_after_kill_9() {
             daemon.metric("watchpost_store_unsealed_bytes").await > 0.0
         })
         .await;
+    let counted = daemon.data("query?query=count_over_time(kept_n%5B1h%5D)").await;
+    assert_eq!(counted["result"][0]["value"][1], (ROUNDS * LINES).to_string(), "{counted}");
     // Beside the daemon, which goes on.
     let state = daemon.folder.path().join("state");
     let catalogue = Arc::<Catalogue>::default();
