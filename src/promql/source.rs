@@ -4,7 +4,7 @@ use super::eval::EvalError;
 use super::functions::Point;
 use super::labels::Labels;
 use super::selector::Selector;
-use crate::sample::Timestamp;
+use crate::sample::{Timestamp, is_stale};
 
 /// A time that excludes its start and includes its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,18 +98,33 @@ impl SeriesSet {
         self.len() == 0
     }
 
-    /// How many samples there are.
-    #[must_use]
-    pub fn points(&self) -> usize {
-        self.points.len()
-    }
-
     /// The series and their samples.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Labels, &[Point])> {
         (0..self.len()).map(|at| {
             let end = self.begins.get(at + 1).copied().unwrap_or(self.points.len());
             (&self.labels[at], &self.points[self.begins[at]..end])
         })
+    }
+
+    /// The series, where the samples of each end, and all samples, without stale marks.
+    pub(super) fn into_values(mut self) -> (Vec<Labels>, Vec<usize>, Vec<Point>) {
+        self.drop_empty_last();
+        let Self { labels, begins, mut points, .. } = self;
+        let mut ends: Vec<usize> = begins.into_iter().skip(1).collect();
+        ends.resize(labels.len(), points.len());
+        if points.iter().any(|point| is_stale(point.value)) {
+            let (mut kept, mut at) = (0, 0);
+            for end in &mut ends {
+                while at < *end {
+                    points[kept] = points[at];
+                    kept += usize::from(!is_stale(points[at].value));
+                    at += 1;
+                }
+                *end = kept;
+            }
+            points.truncate(kept);
+        }
+        (labels, ends, points)
     }
 
     fn check(&self) -> Result<(), EvalError> {
@@ -130,6 +145,7 @@ impl SeriesSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::STALE;
 
     fn point(seconds: i64) -> Point {
         Point { time: Timestamp::from_secs(seconds), value: 1.0 }
@@ -145,5 +161,18 @@ mod tests {
         let found: Vec<_> = set.iter().map(|(l, p)| (l.get("x").unwrap(), p.len())).collect();
         assert_eq!(found, [("b", 2), ("d", 1)]);
         assert_eq!(set.push(point(9)), Err(EvalError::TooManySamples(3)));
+    }
+
+    #[test]
+    fn values_come_without_stale_marks() {
+        let mut set = SeriesSet::new(10);
+        for values in [&[1.0, STALE, 2.0][..], &[STALE], &[3.0], &[]] {
+            set.begin(Labels::new([("x", "y")]));
+            let at = |value: &f64| Point { time: Timestamp::from_secs(1), value: *value };
+            set.extend(values.iter().map(at)).unwrap();
+        }
+        let (labels, ends, points) = set.into_values();
+        assert_eq!((labels.len(), ends), (3, vec![2, 2, 3]));
+        assert_eq!(points.iter().map(|point| point.value).collect::<Vec<_>>(), [1.0, 2.0, 3.0]);
     }
 }

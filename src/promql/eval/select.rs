@@ -89,12 +89,9 @@ impl Evaluator<'_> {
         let RangeSelector { selector, range } = selector;
         let moved = self.moved(steps, selector.at, selector.offset);
         let found = self.select(selector, moved, *range)?;
-        let mut windows = Windows::new(moved, *range, found.len(), found.points());
-        for (labels, points) in found.iter() {
-            let key = Key { labels: labels.clone(), drops_name: false };
-            windows.push(key, points.iter().filter(|point| !is_stale(point.value)).copied());
-        }
-        Ok(windows)
+        let (labels, ends, points) = found.into_values();
+        let keys = labels.into_iter().map(|labels| Key { labels, drops_name: false }).collect();
+        Ok(Windows { keys, points, ends, moved, range: *range })
     }
 
     /// Evaluates at multiples of the subquery's step, whatever the query's steps are, so that the
@@ -118,7 +115,7 @@ impl Evaluator<'_> {
         } else {
             self.vector(&subquery.expr, inner)?
         };
-        let mut windows = Windows::new(moved, subquery.range, grid.rows(), 0);
+        let mut windows = Windows::empty(moved, subquery.range, grid.rows());
         for (key, values) in grid.iter() {
             let points = inner.times().zip(values).filter(|(_, value)| !is_stale(**value));
             windows.push(key.clone(), points.map(|(time, value)| Point { time, value: *value }));
@@ -148,10 +145,10 @@ impl Evaluator<'_> {
 }
 
 impl Windows {
-    fn new(moved: Moved, range: i64, series: usize, points: usize) -> Self {
+    fn empty(moved: Moved, range: i64, series: usize) -> Self {
         Self {
             keys: Vec::with_capacity(series),
-            points: Vec::with_capacity(points),
+            points: Vec::new(),
             ends: Vec::with_capacity(series),
             moved,
             range,
