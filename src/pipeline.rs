@@ -19,7 +19,7 @@ use crate::events::{Event, Events};
 use crate::journal::{Journal, NotKept};
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::rules::explain::{Explanation, Question};
-use crate::rules::{Alert, AlertSeries, Audience, Engine, Notify, Saved, State, Transition};
+use crate::rules::{Alert, AlertSeries, Audience, Engine, Notify, Saved, State, Transition, Usage};
 use crate::sample::{Batch, Clock, Series, Timestamp, until};
 use crate::sinks::Sinks;
 use crate::state::State as Kept;
@@ -248,6 +248,7 @@ impl Pipeline {
                 _ = refresh.tick() => {
                     let again = self.series.refresh(&self.engine.alerts(), self.clock.now());
                     self.take_in(again.into_iter().collect(), &mut transitions, &counts);
+                    self.measure(metrics);
                 }
             }
             self.hear(&mut transitions, &counts);
@@ -264,6 +265,7 @@ impl Pipeline {
         counts: &Counts,
     ) {
         let (evaluations, late) = (self.engine.evaluations(), self.engine.late());
+        self.engine.observe(self.clock.now());
         for batches in waiting.drain(..) {
             self.take_in(batches, transitions, counts);
         }
@@ -306,6 +308,18 @@ impl Pipeline {
             warn!(seconds = nanos as f64 / 1e9, "the system's clock was stepped; timers go on");
             counts.steps.inc();
             self.engine.clock_stepped(nanos);
+        }
+    }
+
+    /// Shows what each rule takes that is more than a comparison with a number.
+    fn measure(&self, metrics: &Metrics) {
+        for Usage { rule, series, bytes, stopped } in self.engine.usage() {
+            let gauge = |name, help| metrics.gauge(name, help, &[("rule", &rule)]);
+            gauge("watchpost_rule_series", "Series a rule keeps something of.").set(series as f64);
+            let memory = gauge("watchpost_rule_memory_bytes", "Memory a rule takes.");
+            memory.set(bytes as f64);
+            let help = "Whether a rule was stopped, for its series or its memory.";
+            gauge("watchpost_rule_stopped", help).set(f64::from(u8::from(stopped)));
         }
     }
 

@@ -11,7 +11,6 @@ mod expression;
 mod notice;
 pub mod plan;
 mod series;
-#[allow(dead_code, reason = "rules are judged by it next")]
 mod stream;
 pub mod testing;
 
@@ -20,7 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use config::{AtLeast, Audience, OnMissing, RuleConfig};
-pub use engine::{Engine, Saved, Unsaved};
+pub use engine::{Engine, Saved, Unsaved, Usage};
 pub use notice::fingerprint;
 use serde::{Deserialize, Serialize};
 pub use series::AlertSeries;

@@ -16,6 +16,9 @@ pub(super) struct Args {
     /// Print mistakes and warnings as JSON
     #[arg(long)]
     json: bool,
+    /// Print how each rule is judged: as samples arrive, by timers, or on a tick, and why
+    #[arg(long)]
+    explain_plan: bool,
 }
 
 /// Checks the configuration: exit code 0, or 78 with every mistake.
@@ -31,6 +34,9 @@ pub(super) fn run(path: Option<&Path>, args: &Args) -> ExitCode {
         shown(&result, &paint)
     };
     print(&text);
+    if let (true, Ok((config, _))) = (args.explain_plan && !args.json, &result) {
+        print(&plans(config));
+    }
     if fine { ExitCode::SUCCESS } else { ExitCode::from(EXIT_CONFIG) }
 }
 
@@ -60,6 +66,15 @@ fn shown(result: &Result<(Config, Diagnostics), Diagnostics>, paint: &Paint) -> 
         Ok((config, _)) => format!("fine: {}\n", summary(config)),
         Err(wrong) => format!("{} in the configuration\n", count(wrong.len(), "mistake")),
     };
+    text
+}
+
+fn plans(config: &Config) -> String {
+    let mut text = String::new();
+    for rule in &config.rules {
+        text += &format!("\n[rule.{}]\n", rule.name);
+        rule.value.plan.explain().iter().for_each(|line| text += &format!("  {line}\n"));
+    }
     text
 }
 
@@ -123,6 +138,14 @@ mod tests {
         let json = json(&result);
         assert_eq!((&json["ok"], &json["targets"]), (&true.into(), &1.into()));
         assert_eq!(json["warnings"][0]["line"], 2);
+    }
+
+    #[test]
+    fn the_plan_of_each_rule_can_be_asked_for() {
+        let rules = "[rule.a]\nwhen = 'x_y > 1'\n[rule.b]\nwhen = 'rate(x_y[5m]) > 1'\n";
+        let text = plans(&load(rules).unwrap().0);
+        assert!(text.contains("[rule.a]\n  x_y > 1: sample by sample"), "{text}");
+        assert!(text.contains("rate(x_y[5m]): a window of each series"), "{text}");
     }
 
     #[test]

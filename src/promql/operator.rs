@@ -67,6 +67,31 @@ impl Arithmetic {
 }
 
 impl Comparison {
+    /// What holds exactly where this does not, for numbers.
+    #[must_use]
+    pub const fn negated(self) -> BinaryOp {
+        BinaryOp::Comparison(match self {
+            Self::Equal => Self::NotEqual,
+            Self::NotEqual => Self::Equal,
+            Self::Greater => Self::LessOrEqual,
+            Self::Less => Self::GreaterOrEqual,
+            Self::GreaterOrEqual => Self::Less,
+            Self::LessOrEqual => Self::Greater,
+        })
+    }
+
+    /// The same with its sides exchanged.
+    #[must_use]
+    pub const fn mirrored(self) -> Self {
+        match self {
+            Self::Greater => Self::Less,
+            Self::GreaterOrEqual => Self::LessOrEqual,
+            Self::Less => Self::Greater,
+            Self::LessOrEqual => Self::GreaterOrEqual,
+            same @ (Self::Equal | Self::NotEqual) => same,
+        }
+    }
+
     /// Whether it holds. NaN is only unequal.
     #[inline]
     #[must_use]

@@ -23,6 +23,8 @@ use crate::template::Template;
 pub struct RuleConfig {
     /// What it asks of the data.
     pub plan: Plan,
+    /// How many series it may be about, where it is more than a comparison with a number.
+    pub max_series: usize,
     /// How long it must hold before it fires: `for`.
     pub hold: Duration,
     /// How long it goes on firing after it has cleared.
@@ -129,6 +131,8 @@ crate::config! {
         warning: Option<Asked>,
         /// What makes it critical; where this holds, `warning` must hold as well.
         critical: Option<Asked>,
+        /// How many series a rule in PromQL may be about; with more it is stopped, and says so.
+        max_series: u32 = SERIES_MAX,
         /// How long it must hold before it fires.
         r#for: Duration = Duration::ZERO,
         /// How many of the last samples must hold, as in `3 of 5`; at most of 64.
@@ -170,6 +174,9 @@ pub(super) const TARGET_UP: &str = "target_up";
 /// default interval, and its timeout.
 const SETTLE: Duration = Duration::from_secs(12);
 
+/// Series of a rule where nothing is said: ten times what a large network has of one kind.
+const SERIES_MAX: u32 = 100_000;
+
 impl RuleConfig {
     /// Reads `[rule.NAME]`.
     pub(crate) fn read(node: &Node<'_>, shown: &str, cx: &mut Context<'_>) -> Option<Self> {
@@ -181,6 +188,7 @@ impl RuleConfig {
         let (written, plan) = (read?, plan?);
         Some(Self {
             plan,
+            max_series: written.max_series as usize,
             hold: written.r#for,
             keep_firing_for: written.keep_firing_for,
             on_missing: written.on_missing,
@@ -200,6 +208,7 @@ impl RuleConfig {
     pub(crate) fn of(plan: Plan) -> Self {
         Self {
             plan,
+            max_series: SERIES_MAX as usize,
             hold: Duration::ZERO,
             keep_firing_for: Duration::ZERO,
             on_missing: OnMissing::Keep,
@@ -225,13 +234,13 @@ impl RuleConfig {
     /// How bad it is at worst.
     #[must_use]
     pub fn severity(&self) -> Severity {
-        self.plan.levels.last().map_or(Severity::Warning, |level| level.severity)
+        self.plan.severity()
     }
 
     /// Whether it judges whether targets answer.
     #[must_use]
     pub fn tells_of_targets(&self) -> bool {
-        self.plan.selector.metric == TARGET_UP
+        self.plan.threshold().is_some_and(|one| one.selector.metric == TARGET_UP)
     }
 
     /// Names all it says, the same over restarts: what an alert of it stood for is still what it
@@ -247,8 +256,8 @@ impl RuleConfig {
         let texts = [&self.summary, &self.description];
         let said = format!(
             "{} {:?} {:?} {:?} {:?} {:?} {:?} {parents:?} {:?} {:?} {:?} {:?} {:?}",
-            self.plan.selector,
-            self.plan.levels,
+            self.plan,
+            self.plan_said(),
             self.hold,
             self.keep_firing_for,
             self.on_missing,
@@ -261,6 +270,21 @@ impl RuleConfig {
             self.on_clear.as_deref().map(names),
         );
         super::notice::hash([said.as_str()])
+    }
+
+    fn plan_said(&self) -> String {
+        match &self.plan {
+            Plan::Threshold(threshold) => {
+                format!("{} {:?}", threshold.selector, threshold.levels)
+            }
+            Plan::Expression(levels) => {
+                let texts = levels.iter().map(|level| {
+                    let clear = level.clear.as_ref().map(|clear| &clear.text);
+                    (level.severity, &level.when.text, clear)
+                });
+                format!("{:?} {}", texts.collect::<Vec<_>>(), self.max_series)
+            }
+        }
     }
 
     /// Which actions hear that an alert of this rule got into a state.

@@ -21,6 +21,7 @@ mod flaps;
 mod journal;
 mod parents;
 mod saved;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod thresholds;
@@ -35,6 +36,8 @@ use rustc_hash::FxHashMap;
 use thresholds::Thresholds;
 
 pub use saved::{Saved, Unsaved};
+use streams::Streams;
+pub use streams::Usage;
 
 use super::{Alert, RuleConfig, Transition};
 use crate::config::Named;
@@ -47,8 +50,10 @@ pub(super) const LOOKBACK: Duration = Duration::from_secs(5 * 60);
 #[derive(Debug)]
 pub struct Engine {
     front: Thresholds,
+    streams: Streams,
     alerts: Alerts,
     journal: journal::Journal,
+    catalogue: Arc<Catalogue>,
 }
 
 impl Engine {
@@ -56,11 +61,13 @@ impl Engine {
     #[must_use]
     pub fn new(catalogue: Arc<Catalogue>, rules: Vec<Arc<Named<RuleConfig>>>) -> Self {
         let mut engine = Self {
-            front: Thresholds::new(catalogue),
+            front: Thresholds::new(catalogue.clone()),
+            streams: Streams::new(catalogue.clone()),
             alerts: Alerts::default(),
             journal: journal::Journal::default(),
+            catalogue,
         };
-        engine.set_rules(rules);
+        engine.set_rules(rules, &[]);
         engine
     }
 
@@ -69,26 +76,51 @@ impl Engine {
     pub fn apply(&mut self, batch: &Batch, out: &mut Vec<Transition>) {
         let from = out.len();
         self.front.apply(batch, &mut self.alerts, out);
+        self.streams.apply(batch, &mut self.alerts, out);
+        self.let_go();
         self.journal.note(&out[from..]);
+    }
+
+    /// What time it is. From the first time on that it is told, samples of later times wait for
+    /// theirs in rules whose expressions look at several series: a device whose clock is ahead must
+    /// not move the time of all others.
+    pub fn observe(&mut self, now: Timestamp) {
+        self.streams.network.observe(now);
     }
 
     /// Judges what depends on time alone: `for`, `keep_firing_for`, data gone missing.
     pub fn tick(&mut self, now: Timestamp, out: &mut Vec<Transition>) {
         let from = out.len();
+        self.streams.tick(now, &mut self.alerts, out);
         self.alerts.tick(now, out);
-        self.front.let_go(&mut self.alerts);
+        self.let_go();
         self.journal.note(&out[from..]);
     }
 
     /// When [`Engine::tick`] may have something to do next.
     #[must_use]
     pub fn next_tick(&self) -> Option<Timestamp> {
-        self.alerts.next_tick()
+        let (alerts, streams) = (self.alerts.next_tick(), self.streams.network.next_tick());
+        alerts.into_iter().chain(streams).min()
+    }
+
+    /// What rules take that are more than comparisons with a number.
+    #[must_use]
+    pub fn usage(&self) -> Vec<Usage> {
+        self.streams.usage(|rule| self.alerts.rules[rule as usize].config.name.clone())
+    }
+
+    fn let_go(&mut self) {
+        if !self.alerts.released.is_empty() {
+            self.front.let_go(&mut self.alerts);
+            self.streams.let_go(&mut self.alerts);
+        }
     }
 
     /// The wall clock was stepped by this many nanoseconds: timers keep what is left of them.
     pub fn clock_stepped(&mut self, nanos: i64) {
         self.front.clock_stepped(nanos);
+        self.streams.network.clock_stepped(nanos);
         self.alerts.clock_stepped(nanos);
     }
 
@@ -97,6 +129,7 @@ impl Engine {
     /// missing data. Alerts that are active already keep to what was said before.
     pub fn polled_every(&mut self, target: &str, interval: Duration) {
         self.front.polled_every(target, interval);
+        self.streams.network.polled_every(target, interval);
     }
 
     /// Takes other rules. Rules that did not change keep their alerts and timers; alerts of rules
@@ -122,7 +155,7 @@ impl Engine {
         self.journal.note(&out[from..]);
         let held = self.front.held(&self.alerts, &moved);
         self.alerts.released.clear();
-        self.set_rules(rules);
+        self.set_rules(rules, &moved);
         self.front.relink(&held, &mut self.alerts);
     }
 
@@ -136,7 +169,9 @@ impl Engine {
         out: &mut Vec<Transition>,
     ) {
         let from = out.len();
-        self.front.forget(is_gone, now, &mut self.alerts, out);
+        self.front.forget(&is_gone, now, &mut self.alerts, out);
+        self.streams.forget(&self.catalogue, is_gone, now, &mut self.alerts, out);
+        self.let_go();
         self.journal.note(&out[from..]);
     }
 
@@ -154,17 +189,18 @@ impl Engine {
     /// How many times a rule was judged so far.
     #[must_use]
     pub fn evaluations(&self) -> u64 {
-        self.front.evaluations
+        self.front.evaluations + self.streams.network.evaluations
     }
 
     /// How many samples came too late to be judged so far.
     #[must_use]
     pub fn late(&self) -> u64 {
-        self.front.late
+        self.front.late + self.streams.network.late
     }
 
-    fn set_rules(&mut self, rules: Vec<Arc<Named<RuleConfig>>>) {
+    fn set_rules(&mut self, rules: Vec<Arc<Named<RuleConfig>>>, moved: &[Result<u32, &str>]) {
         self.front.set_rules(&rules);
+        self.streams.set_rules(&rules, moved);
         let places: FxHashMap<&str, u32> =
             rules.iter().enumerate().map(|(place, rule)| (&*rule.name, index(place))).collect();
         let rules = rules.iter().map(|rule| Rule::new(rule.clone(), &places)).collect();

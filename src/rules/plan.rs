@@ -5,14 +5,45 @@
 
 use std::fmt;
 
+use super::Severity;
+use super::stream::explain::explain;
 use crate::config::{Glob, Regex};
+use crate::promql::operator::Comparison;
+use crate::promql::{BinaryOp, Expr, ExprKind};
 use crate::sample::Series;
 
-use super::Severity;
-
-/// A rule's question: which series, which values hold, and which end it.
+/// A rule's question.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
+pub enum Plan {
+    /// A series is compared with numbers: judged at the least cost.
+    Threshold(Threshold),
+    /// Anything else that is PromQL, from the mildest severity to the worst; at least one.
+    Expression(Vec<Asked>),
+}
+
+/// What makes a rule in PromQL hold with a severity.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The rule holds where this yields a sample.
+    pub when: Written,
+    /// What holds stays so until this yields a sample; `None`: until `when` does not.
+    pub clear: Option<Written>,
+}
+
+/// An expression as it is written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written {
+    /// Its text, in one line.
+    pub text: String,
+    /// What it says.
+    pub expr: Expr,
+}
+
+/// Which series, which values hold, and which end it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Threshold {
     /// The series it is about.
     pub selector: Selector,
     /// From the mildest to the worst; at least one.
@@ -216,8 +247,113 @@ impl Level {
     }
 }
 
+impl Plan {
+    /// The comparison it is, if it is no more than that.
+    #[must_use]
+    pub fn threshold(&self) -> Option<&Threshold> {
+        match self {
+            Self::Threshold(threshold) => Some(threshold),
+            Self::Expression(_) => None,
+        }
+    }
+
+    /// How it is judged, a line for each operator.
+    #[must_use]
+    pub fn explain(&self) -> Vec<String> {
+        match self {
+            Self::Threshold(threshold) => {
+                vec![format!("{threshold}: sample by sample, as it arrives")]
+            }
+            Self::Expression(levels) => {
+                let written = levels.iter().flat_map(|one| one.clear.iter().chain([&one.when]));
+                let mut all: Vec<&Written> = written.collect();
+                all.reverse();
+                all.into_iter().flat_map(|one| explain(&one.expr)).collect()
+            }
+        }
+    }
+
+    /// How bad it is at worst.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        let worst = match self {
+            Self::Threshold(threshold) => threshold.levels.last().map(|level| level.severity),
+            Self::Expression(levels) => levels.last().map(|level| level.severity),
+        };
+        worst.unwrap_or(Severity::Warning)
+    }
+
+    /// For messages, from the mildest severity on: what holds, as in `> 35`, and what ends it, as
+    /// in `< 32`.
+    #[must_use]
+    pub fn words(&self) -> Vec<(Severity, String, String)> {
+        match self {
+            Self::Threshold(threshold) => {
+                let levels = threshold.levels.iter();
+                levels.map(|one| (one.severity, one.when.to_string(), one.end_shown())).collect()
+            }
+            Self::Expression(levels) => {
+                levels.iter().map(|one| (one.severity, one.when.shown(), one.end_shown())).collect()
+            }
+        }
+    }
+}
+
+impl Asked {
+    fn end_shown(&self) -> String {
+        match (&self.clear, self.when.compared()) {
+            (Some(clear), _) => clear.shown(),
+            (None, Some((op, number))) => format!("{} {}", op.negated(), shown(number)),
+            (None, None) => format!("not `{}`", self.when.text),
+        }
+    }
+}
+
+impl Written {
+    /// What a value is compared with in the end, where it is a number.
+    fn compared(&self) -> Option<(Comparison, f64)> {
+        let ExprKind::Binary(binary) = &self.expr.kind else { return None };
+        match (binary.op, &binary.left.kind, &binary.right.kind) {
+            _ if binary.returns_bool => None,
+            (BinaryOp::Comparison(op), _, ExprKind::Number(number)) => Some((op, *number)),
+            (BinaryOp::Comparison(op), ExprKind::Number(number), _) => {
+                Some((op.mirrored(), *number))
+            }
+            _ => None,
+        }
+    }
+
+    /// As it stands behind a value: `> 35`, or ``by `a and b` ``.
+    fn shown(&self) -> String {
+        match self.compared() {
+            Some((op, number)) => format!("{} {}", BinaryOp::Comparison(op), shown(number)),
+            None => format!("by `{}`", self.text),
+        }
+    }
+}
+
 /// As PromQL: where any severity holds.
 impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Threshold(threshold) => threshold.fmt(f),
+            Self::Expression(levels) => {
+                for (place, level) in levels.iter().enumerate() {
+                    let text = &level.when.text;
+                    match (place, levels.len()) {
+                        (_, 1) => f.write_str(text)?,
+                        (0, _) => write!(f, "({text})")?,
+                        _ => write!(f, " or ({text})")?,
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// As PromQL: where any severity holds.
+impl fmt::Display for Threshold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let subject = self.selector.to_string();
         let any =
@@ -305,7 +441,7 @@ mod tests {
     fn a_plan_reads_as_promql() {
         let glob = |text: &str| Glob(globset::Glob::new(text).unwrap().compile_matcher());
         let matcher = |label: &str, pattern| LabelMatcher { label: label.into(), pattern };
-        let plan = Plan {
+        let plan = Threshold {
             selector: Selector {
                 metric: "serial_t".into(),
                 matchers: vec![

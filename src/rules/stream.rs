@@ -18,6 +18,7 @@ mod absent;
 mod aggregate;
 mod compile;
 mod count_values;
+pub(super) mod explain;
 mod groups;
 mod histogram;
 mod instant;
@@ -45,7 +46,6 @@ mod window_function;
 use compile::{Leaf, Plan, compile};
 pub(super) use node::Presence;
 use node::{Cell, Context, Operator, Timers, Updates, next_second};
-#[allow(unused_imports, reason = "rules are judged by it next")]
 pub(super) use outputs::NO_MARK;
 use outputs::Outputs;
 use ring::Point;
@@ -166,6 +166,9 @@ impl Stream {
     /// anything the rule still looks at.
     #[inline]
     pub(super) fn feed(&mut self, leaf: u32, slot: u32, point: Point, now: Timestamp) -> bool {
+        if self.is_stopped() {
+            return true;
+        }
         let node = self.leaves[leaf as usize].node;
         match &mut self.nodes[node as usize].operator {
             Operator::Instant(instant) => {
@@ -180,6 +183,9 @@ impl Stream {
 
     /// A series is gone.
     pub(super) fn end(&mut self, leaf: u32, slot: u32) {
+        if self.is_stopped() {
+            return;
+        }
         let node = self.leaves[leaf as usize].node;
         match &mut self.nodes[node as usize].operator {
             Operator::Instant(instant) => instant.end(slot),
@@ -209,6 +215,9 @@ impl Stream {
 
     /// Brings all nodes up to a time; what they touch is then [`touched`](Self::touched).
     pub(super) fn settle(&mut self, at: Timestamp, cause: Cause, wheel: &mut Wheel) {
+        if self.is_stopped() {
+            return;
+        }
         for place in 0..self.nodes.len() {
             // Twice where settling makes new slots that are to be looked at.
             while !self.nodes[place].operator.is_settled() {
@@ -286,7 +295,6 @@ impl Stream {
         self.stopped = Some(why);
         self.outputs.detach();
         self.lay_out();
-        self.outputs.detach();
         self.outputs.sweep();
         self.settled_series = 0;
     }
@@ -375,6 +383,11 @@ impl Stream {
         let cell = self.outputs.cell(output, root as u32, node);
         let has_value = cell.is_present() || !(cell.is_missing() || cell.value.is_nan());
         Finding { presence: cell.presence, value: has_value.then_some(cell.value) }
+    }
+
+    /// The output of a set of labels, made where there is none.
+    pub(super) fn output(&mut self, labels: &Labels) -> u32 {
+        self.outputs.of(labels)
     }
 
     /// The labels of an output, without the metric's name.

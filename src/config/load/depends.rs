@@ -133,7 +133,8 @@ fn told_of(rule: &RuleConfig, beside: &str) -> Option<String> {
         return None;
     }
     let exact = |label: &str| {
-        let mut matchers = rule.plan.selector.matchers.iter();
+        let selector = &rule.plan.threshold()?.selector;
+        let mut matchers = selector.matchers.iter();
         matchers.find(|matcher| matcher.label == label).and_then(|matcher| match &matcher.pattern {
             Pattern::Equal(value) => Some(value.clone()),
             Pattern::Glob(glob) => {

@@ -8,8 +8,8 @@ use toml::de::DeValue;
 use crate::config::Located;
 use crate::config::read::{Context, FromTable, FromToml, Node, Table, wrong_type};
 use crate::promql::Span;
-use crate::rules::expression;
-use crate::rules::plan::{Condition, Selector, shown};
+use crate::rules::expression::{self, Parsed};
+use crate::rules::plan::{Condition, Selector, Written, shown};
 
 crate::config! {
     /// One condition: of the short form, or in PromQL.
@@ -42,6 +42,15 @@ pub(super) const SHORT_KEYS: [&str; 8] =
 /// A condition, read.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Asked {
+    /// The comparison with numbers it is, if it is no more.
+    pub(super) compared: Option<Compared>,
+    /// The long form: `when` and `clear` as they are written.
+    pub(super) written: Option<(Written, Option<Written>)>,
+}
+
+/// A comparison with numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Compared {
     /// What the long form is about; `None`: the rule's `metric`.
     pub(super) selector: Option<Selector>,
     pub(super) when: Condition,
@@ -54,8 +63,7 @@ impl FromToml for Asked {
         match node.get_ref() {
             DeValue::String(_) => {
                 let when = Located::<String>::from_toml(node, cx)?;
-                let (selector, when) = parse(&when, cx)?;
-                Some(Self { selector: Some(selector), when, clear: None })
+                Some(Self::of(parse(&when, cx)?, None))
             }
             DeValue::Table(_) => {
                 let mut table = Table::new(node, "", cx)?;
@@ -91,7 +99,8 @@ impl Keys {
         }
         let when = self.condition(table)?;
         let clear = self.short_clear(when, table)?;
-        Some(Asked { selector: None, when, clear })
+        let compared = Some(Compared { selector: None, when, clear });
+        Some(Asked { compared, written: None })
     }
 
     /// The long form's.
@@ -108,25 +117,22 @@ impl Keys {
             table.error(key, format!("`{key}` belongs to the short form, not to `when`"));
             mixed = true;
         }
-        let (selector, condition) = parse(when, table.cx)?;
-        let clear = match &self.clear {
-            None => None,
-            Some(clear) => {
-                let (other, until) = parse(clear, table.cx)?;
-                if other != selector {
-                    let message = format!("for now it must be about the same series, `{selector}`");
-                    table.error("clear", message);
-                    return None;
-                }
-                if let Some(value) = condition.overlap(until) {
-                    let message = format!("at {} both `when` and `clear` would hold", shown(value));
-                    table.error("clear", message);
-                    return None;
-                }
-                Some(until)
-            }
+        let when = parse(when, table.cx);
+        let clear = self.clear.as_ref().map(|clear| parse(clear, table.cx));
+        let (when, clear) = match (when, clear) {
+            (Some(when), None) => (when, None),
+            (Some(when), Some(Some(clear))) => (when, Some(clear)),
+            _ => return None,
         };
-        (!mixed).then_some(Asked { selector: Some(selector), when: condition, clear })
+        let asked = Asked::of(when, clear);
+        if let Some(Compared { when, clear: Some(clear), .. }) = &asked.compared
+            && let Some(value) = when.overlap(*clear)
+        {
+            let message = format!("at {} both `when` and `clear` would hold", shown(value));
+            table.error("clear", message);
+            return None;
+        }
+        (!mixed).then_some(asked)
     }
 
     /// The one condition there must be.
@@ -221,7 +227,24 @@ impl Keys {
     }
 }
 
-fn parse(text: &Located<String>, cx: &mut Context<'_>) -> Option<(Selector, Condition)> {
+impl Asked {
+    /// The long form's: comparisons with numbers where both are, and of the same series.
+    fn of(when: Parsed, clear: Option<Parsed>) -> Self {
+        let compared = match (when.threshold, clear.as_ref().map(|clear| &clear.threshold)) {
+            (Some((selector, when)), None) => {
+                Some(Compared { selector: Some(selector), when, clear: None })
+            }
+            (Some((selector, when)), Some(Some((other, until)))) if selector == *other => {
+                Some(Compared { selector: Some(selector), when, clear: Some(*until) })
+            }
+            _ => None,
+        };
+        let written = Some((when.written, clear.map(|clear| clear.written)));
+        Self { compared, written }
+    }
+}
+
+fn parse(text: &Located<String>, cx: &mut Context<'_>) -> Option<Parsed> {
     expression::parse(&text.value)
         .map_err(|error| {
             let source = cx.diagnostics.text(cx.file);

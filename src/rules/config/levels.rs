@@ -1,10 +1,12 @@
 //! One plan of whatever form a rule is written in.
 
-use super::condition::{Asked, Keys, SHORT_KEYS};
+use super::condition::{Asked, Compared, Keys, SHORT_KEYS};
 use super::{Severity, Written, is_metric_name};
 use crate::config::Located;
 use crate::config::read::Table;
-use crate::rules::plan::{LabelMatcher, Level, Pattern, Plan, Selector};
+use crate::rules::plan::{self, LabelMatcher, Level, Pattern, Plan, Selector, Threshold};
+
+const SAYS_ALL: &str = "PromQL says it all: leave out `metric`, or use the short form";
 
 impl Written {
     /// Both forms become one plan.
@@ -13,7 +15,7 @@ impl Written {
         if table.has("warning") || table.has("critical") {
             return self.severities(table);
         }
-        let (selector, asked) = match (&self.metric, &keys.when) {
+        let asked = match (&self.metric, &keys.when) {
             (Some(_), Some(when)) => {
                 let message = "`when` says it all: leave out `metric`, or use the short form";
                 table.cx.error(when.place.span.clone(), message);
@@ -29,13 +31,18 @@ impl Written {
                 if keys.clear.is_none() {
                     check_metric(metric, table)?;
                 }
-                (Some(self.selector(metric)), keys.short(table)?)
+                keys.short(table)?
             }
-            (None, Some(when)) => (None, keys.long(when, table)?),
+            (None, Some(when)) => keys.long(when, table)?,
         };
-        let Asked { selector: own, when, clear } = asked;
-        let level = Level { severity: self.severity, when, clear };
-        Some(Plan { selector: own.or(selector)?, levels: vec![level] })
+        let severity = self.severity;
+        if let Some(Compared { selector: own, when, clear }) = asked.compared {
+            let selector = own.or_else(|| self.metric.as_ref().map(|m| self.selector(m)))?;
+            let levels = vec![Level { severity, when, clear }];
+            return Some(Plan::Threshold(Threshold { selector, levels }));
+        }
+        let (when, clear) = asked.written?;
+        Some(Plan::Expression(vec![plan::Asked { severity, when, clear }]))
     }
 
     /// `warning` and `critical` in one rule.
@@ -63,12 +70,25 @@ impl Written {
             }
             None => None,
         };
-        let mut levels: Vec<Level> = Vec::new();
-        for (key, severity, asked) in [
+        let both = [
             ("warning", Severity::Warning, &self.warning),
             ("critical", Severity::Critical, &self.critical),
-        ] {
-            let Some(Asked { selector: own, when, clear }) = asked else { continue };
+        ];
+        if self.is_expression() {
+            let levels = both.into_iter().filter_map(|(_, severity, asked)| {
+                let (when, clear) = asked.as_ref()?.written.clone()?;
+                Some(plan::Asked { severity, when, clear })
+            });
+            return Some(Plan::Expression(levels.collect())).filter(|_| fine);
+        }
+        let mut levels: Vec<Level> = Vec::new();
+        for (key, severity, asked) in both {
+            let Some(Asked { compared, .. }) = asked else { continue };
+            let Some(Compared { selector: own, when, clear }) = compared else {
+                table.error(key, SAYS_ALL);
+                fine = false;
+                continue;
+            };
             let wrong = self.wrong_subject(&mut selector, own.as_ref()).or_else(|| {
                 let milder = levels.iter().find(|milder| !when.implies(milder.when))?;
                 let Level { severity, when: mild, .. } = milder;
@@ -81,7 +101,19 @@ impl Written {
             }
             levels.push(Level { severity, when: *when, clear: *clear });
         }
-        Some(Plan { selector: selector?, levels }).filter(|plan| fine && !plan.levels.is_empty())
+        let plan = Threshold { selector: selector?, levels };
+        (fine && !plan.levels.is_empty()).then_some(Plan::Threshold(plan))
+    }
+
+    /// Whether a severity is more than a comparison with numbers of the same series as the other.
+    fn is_expression(&self) -> bool {
+        let asked = [&self.warning, &self.critical].into_iter().flatten();
+        let mut subjects = asked
+            .clone()
+            .map(|one| one.compared.as_ref().and_then(|compared| compared.selector.as_ref()));
+        let first = subjects.next();
+        let differ = subjects.any(|other| Some(other) != first) || first == Some(None);
+        self.metric.is_none() && asked.clone().all(|one| one.written.is_some()) && differ
     }
 
     /// What is wrong with what a severity is about; `known` is what the rule is about so far.
@@ -91,15 +123,12 @@ impl Written {
         own: Option<&Selector>,
     ) -> Option<String> {
         match (&self.metric, own) {
-            (Some(_), Some(_)) => {
-                Some("PromQL says it all: leave out `metric`, or use the short form".to_owned())
-            }
+            (Some(_), Some(_)) => Some(SAYS_ALL.to_owned()),
             (Some(_), None) => None,
             (None, None) => Some("needs `metric` in the rule, or PromQL".to_owned()),
             (None, Some(own)) => {
-                let known = known.get_or_insert_with(|| own.clone());
-                (own != known)
-                    .then(|| format!("for now it must be about the same series, `{known}`"))
+                *known = Some(own.clone());
+                None
             }
         }
     }

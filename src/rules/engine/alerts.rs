@@ -35,8 +35,9 @@ pub(super) struct Alerts {
     /// At most one entry an alert, at or before the time it is due: a verdict that moves the time
     /// need not touch it.
     timers: BTreeSet<(Timestamp, u32)>,
-    /// Outputs whose alerts were let go by time and not by a verdict: their fronts must forget them.
-    pub(super) released: Vec<u32>,
+    /// Rules and outputs whose alerts were let go by something else than their own verdict: their
+    /// fronts must forget them.
+    pub(super) released: Vec<(u32, u32)>,
     /// Alerts of rules that depend on something.
     dependants: BTreeSet<u32>,
     /// Parents that have gone down or come up, and are still to be followed.
@@ -98,10 +99,10 @@ impl Alerts {
             self.timers.pop_first();
             let Some(alert) = &mut self.slots[id as usize] else { continue };
             alert.armed = None;
-            let output = alert.output;
+            let named = (alert.rule, alert.output);
             // To its own time and no further: what others do meanwhile may matter to it.
             if !self.with(id, time, out, |alert, cx, out| alert.pass(cx, time, out)) {
-                self.released.push(output);
+                self.released.push(named);
             }
         }
     }
@@ -140,7 +141,7 @@ impl Alerts {
     /// Ends an alert for a reason that is not its data.
     pub(super) fn end(&mut self, id: u32, now: Timestamp, reason: &str, out: &mut Vec<Transition>) {
         let Some(alert) = &self.slots[id as usize] else { return };
-        self.released.push(alert.output);
+        self.released.push((alert.rule, alert.output));
         if self.with(id, now, out, |alert, cx, out| alert.drop_rule(cx, now, reason, out)) {
             self.release(id);
         }
@@ -148,6 +149,12 @@ impl Alerts {
 
     pub(super) fn has(&self, id: u32) -> bool {
         self.slots.get(id as usize).is_some_and(Option::is_some)
+    }
+
+    /// Whether an alert is the one of a rule and an output.
+    pub(super) fn is_of(&self, id: u32, rule: u32, output: u32) -> bool {
+        let alert = self.slots.get(id as usize).and_then(Option::as_ref);
+        alert.is_some_and(|alert| (alert.rule, alert.output) == (rule, output))
     }
 
     pub(super) fn set_output(&mut self, id: u32, output: u32) {

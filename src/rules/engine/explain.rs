@@ -29,7 +29,10 @@ impl Engine {
             Some(_) => "nothing is remembered of that time: nothing had happened yet, or it is \
                         forgotten"
                 .to_owned(),
-            None => format!("did not fire because there is no series {}", config.plan.selector),
+            None => match config.plan.threshold() {
+                Some(one) => format!("did not fire because there is no series {}", one.selector),
+                None => "did not fire because there is no data for it".to_owned(),
+            },
         });
         Some(Explanation {
             rule: question.rule.clone(),
@@ -50,18 +53,21 @@ impl Engine {
         question: &Question,
         now: Timestamp,
     ) -> Vec<Explained> {
-        let known = self.front.about(rule).into_iter();
+        let known = self.front.about(rule).into_iter().chain(self.streams.about(rule));
         let fits = |known: &Known| {
             question.labels.iter().all(|(name, value)| known.labels.get(name) == Some(value))
         };
-        known.filter(fits).map(|known| self.series(known, config, now)).collect()
+        known.filter(fits).map(|known| self.known(known, config, now)).collect()
     }
 
-    fn series(&self, known: Known, config: &RuleConfig, now: Timestamp) -> Explained {
+    fn known(&self, known: Known, config: &RuleConfig, now: Timestamp) -> Explained {
         let alert = known.alert.and_then(|id| self.alerts.get(id));
         let value = Some(known.value).filter(|value| !is_stale(*value));
         let state = alert.as_ref().map_or(State::Inactive, |alert| alert.state);
-        let conditions = config.plan.levels.iter().map(|level| compared(level, value)).collect();
+        let conditions = match config.plan.threshold() {
+            Some(one) => one.levels.iter().map(|level| compared(level, value)).collect(),
+            None => Vec::new(),
+        };
         let timers = known.alert.map_or_else(Vec::new, |id| self.alerts.timers_of(id));
         let counted = known.alert.and_then(|id| self.alerts.counted(id));
         let outcome = match &alert {
@@ -82,7 +88,7 @@ impl Engine {
         let active = alert.filter(|alert| alert.state != State::Inactive);
         Explained {
             seen: Some(Seen {
-                series: known.series.to_string(),
+                series: known.series,
                 value,
                 at: known.last.to_string(),
                 age_seconds: now.since(known.last).as_secs_f64(),
@@ -135,7 +141,8 @@ fn compared(level: &Level, value: Option<f64>) -> Compared {
 }
 
 fn not_firing(config: &RuleConfig, value: Option<f64>, counted: Option<u32>) -> String {
-    let mildest = config.plan.levels.first().map_or_else(String::new, |one| one.when.to_string());
+    let words = config.plan.words();
+    let mildest = words.first().map_or_else(String::new, |(_, when, _)| when.clone());
     match (value, config.at_least, counted) {
         (None, ..) => "there is no data: the series is stale".to_owned(),
         (Some(value), Some(of), counted) => {

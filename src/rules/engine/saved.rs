@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::active::Standing;
 use super::{Engine, index};
 use crate::config::{Located, Named};
-use crate::rules::plan::{Condition, Level, Plan, Selector};
+use crate::rules::plan::{Condition, Level, Plan, Selector, Threshold};
 use crate::rules::{Alert, Labels, Notify, RuleConfig, Severity, State, Transition};
 use crate::sample::Timestamp;
 
@@ -35,8 +35,8 @@ pub struct Saved {
     standing: Standing,
 }
 
-/// A series in words.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A series in words; an output of an expression has labels alone.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct SeriesWords {
     pub(super) measurement: String,
     pub(super) field: String,
@@ -49,7 +49,7 @@ pub type Unsaved = (Arc<str>, Option<Saved>);
 impl Engine {
     /// What has changed since it was asked for last, in order.
     pub fn unsaved(&mut self) -> Vec<Unsaved> {
-        let front = &self.front;
+        let Self { front, streams, .. } = self;
         self.alerts.unsaved(|rule, alert| {
             let config = &rule.config.value;
             let names = |list: &[Located<String>]| -> Vec<String> {
@@ -58,7 +58,10 @@ impl Engine {
             let saved = Saved {
                 rule: rule.config.name.to_string(),
                 fingerprint: config.fingerprint(),
-                series: front.words(alert.origin),
+                series: match streams.labels(alert.rule, alert.origin) {
+                    Some(tags) => SeriesWords { tags, ..SeriesWords::default() },
+                    None => front.words(alert.origin),
+                },
                 labels: (*alert.labels).clone(),
                 actions: names(&config.actions),
                 on_clear: config.on_clear.as_deref().map(names),
@@ -81,9 +84,12 @@ impl Engine {
             .collect();
         for one in saved {
             let place = places.get(&*one.rule).copied();
-            let kept = place
-                .filter(|(_, print)| *print == one.fingerprint)
-                .and_then(|(rule, _)| self.front.adopt(rule, &one.series, now, &mut self.alerts));
+            let kept =
+                place.filter(|(_, print)| *print == one.fingerprint).and_then(|(rule, _)| {
+                    let Self { front, streams, alerts, .. } = self;
+                    let of_stream = streams.adopt(rule, &one.series.tags, now, alerts);
+                    of_stream.or_else(|| front.adopt(rule, &one.series, now, alerts))
+                });
             match (kept, place) {
                 (Some(id), _) => {
                     let key = one.key();
@@ -156,7 +162,7 @@ impl Saved {
         let value = RuleConfig {
             actions: located(&self.actions),
             on_clear: self.on_clear.as_deref().map(located),
-            ..RuleConfig::of(Plan { selector, levels: vec![level] })
+            ..RuleConfig::of(Plan::Threshold(Threshold { selector, levels: vec![level] }))
         };
         Arc::new(Named { name: self.rule.as_str().into(), value })
     }

@@ -321,3 +321,4 @@ mod parents;
 mod properties;
 mod restart;
 mod states;
+mod streams;

@@ -19,7 +19,7 @@ use super::{LOOKBACK, index};
 use crate::config::Named;
 use crate::rules::config::OnMissing;
 use crate::rules::config::TARGET_UP;
-use crate::rules::plan::{Condition, Level, Plan, Selector};
+use crate::rules::plan::{Condition, Level, Plan, Selector, Threshold};
 use crate::rules::series::ALERTS;
 use crate::rules::{Labels, RuleConfig, Transition};
 use crate::sample::{Batch, Catalogue, STALE, Sample, Series, SeriesId, Timestamp, is_stale};
@@ -49,7 +49,7 @@ struct Question {
     levels: Box<[Level]>,
     /// Whether its series are watched even at rest, for missing data fires.
     watches: bool,
-    selector: Selector,
+    selector: Option<Selector>,
     labels: Labels,
     name: Arc<str>,
 }
@@ -57,13 +57,17 @@ struct Question {
 impl Question {
     fn new(rule: &Named<RuleConfig>) -> Self {
         let Named { name, value: rule } = rule;
-        let Plan { selector, levels } = &rule.plan;
+        let (selector, levels) = match &rule.plan {
+            Plan::Threshold(Threshold { selector, levels }) => (Some(selector), &**levels),
+            // Another front's: it keeps its place, and is about no series.
+            Plan::Expression(_) => (None, &[][..]),
+        };
         Self {
             // A worse severity holds only where the mildest does: the configuration sees to that.
             gate: levels.first().map_or(Condition::Above(f64::INFINITY), |level| level.when),
-            levels: levels.as_slice().into(),
+            levels: levels.into(),
             watches: rule.on_missing == OnMissing::Fire,
-            selector: selector.clone(),
+            selector: selector.cloned(),
             labels: rule.labels.clone(),
             name: name.clone(),
         }
@@ -102,10 +106,11 @@ impl Seen {
     }
 }
 
-/// What is known of a series, for who asks.
+/// What is known of a series or of another output, for who asks.
 #[derive(Debug)]
 pub(super) struct Known {
-    pub(super) series: Series,
+    /// As PromQL writes it.
+    pub(super) series: String,
     /// Of its alert, where there is one or not.
     pub(super) labels: Labels,
     pub(super) last: Timestamp,
@@ -202,9 +207,13 @@ impl Thresholds {
 
     /// Forgets alerts that are no longer kept.
     pub(super) fn let_go(&mut self, alerts: &mut Alerts) {
-        for output in alerts.released.drain(..) {
-            self.links[output as usize].alert = NO_ALERT;
-        }
+        alerts.released.retain(|(rule, output)| {
+            let own = !self.questions[*rule as usize].levels.is_empty();
+            if own {
+                self.links[*output as usize].alert = NO_ALERT;
+            }
+            !own
+        });
     }
 
     pub(super) fn clock_stepped(&mut self, nanos: i64) {
@@ -226,8 +235,10 @@ impl Thresholds {
         self.questions = rules.iter().map(|rule| Question::new(rule)).collect();
         self.by_metric.clear();
         for (place, question) in self.questions.iter().enumerate() {
-            let metric = question.selector.metric.clone();
-            self.by_metric.entry(metric).or_default().push(index(place));
+            let metric = question.selector.as_ref().map(|selector| selector.metric.clone());
+            if let Some(metric) = metric {
+                self.by_metric.entry(metric).or_default().push(index(place));
+            }
         }
     }
 
@@ -255,7 +266,7 @@ impl Thresholds {
             let Question { selector, name, .. } = &self.questions[rule as usize];
             // Of its own alerts a rule that is about alerts would fire for ever.
             let own = &*words.row.measurement == ALERTS && words.tag("alertname") == Some(name);
-            if !own && selector.matches(&words) {
+            if !own && selector.as_ref().is_some_and(|one| one.matches(&words)) {
                 self.links.push(Link { rule, alert: NO_ALERT });
             }
         }
@@ -318,7 +329,7 @@ impl Thresholds {
                 let series = self.catalogue.series(SeriesId::from_index(id));
                 found.push(Known {
                     labels: labels(&series, &self.questions[rule as usize].labels),
-                    series,
+                    series: series.to_string(),
                     last: seen.last,
                     value: seen.value,
                     alert: (link.alert != NO_ALERT).then_some(link.alert),

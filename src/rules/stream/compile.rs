@@ -72,7 +72,7 @@ pub(super) fn compile(roots: &[&Expr]) -> Plan {
 
 /// Whether a part that must be evaluated on a tick selects series of several names: an evaluation
 /// ends by dropping names, and what is told apart by nothing else would be lost in the middle.
-fn loses_names(expr: &Expr) -> bool {
+pub(super) fn loses_names(expr: &Expr) -> bool {
     let nameless = |expr: &Expr| {
         let mut parts = vec![expr];
         while let Some(part) = parts.pop() {

@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 
 use super::ring::Point;
 use super::wheel::{Timer, Wheel};
-use super::{Cause, Stream};
+use super::{Cause, Stopped, Stream};
 use crate::promql::labels::NAME;
 use crate::promql::{Expr, Labels, Selector};
 use crate::rules::engine::LOOKBACK;
@@ -213,7 +213,14 @@ impl Network {
         let lookback = self.lookback(series);
         let stream = self.streams[id as usize].as_mut()?;
         let most = self.max_series.get(&id).copied().unwrap_or(usize::MAX);
-        if stream.is_stopped() || !stream.has_room(most) {
+        if stream.is_stopped() {
+            return None;
+        }
+        if !stream.has_room(most) {
+            // It has just stopped: that is to be heard of.
+            if !std::mem::replace(&mut stream.is_woken, true) {
+                self.woken.push(id);
+            }
             return None;
         }
         let labels = Labels::of_series(&self.catalogue.series(series));
@@ -286,6 +293,17 @@ impl Network {
             self.woken.push(id as u32);
         }
         self.settle(Cause::Time, judge);
+    }
+
+    /// Stops the streams that take more memory than this.
+    pub(in crate::rules) fn stop_above(&mut self, most: usize) {
+        for (id, stream) in self.streams.iter_mut().enumerate() {
+            let Some(stream) = stream else { continue };
+            if !stream.is_stopped() && stream.bytes() > most {
+                stream.stop(Stopped::Memory { most });
+                self.woken.push(id as u32);
+            }
+        }
     }
 
     /// When [`Network::tick`] may have something to do next.
@@ -417,10 +435,5 @@ impl Network {
             self.now = self.now.shifted(nanos);
         }
         self.clock = self.clock.map(|clock| clock.shifted(nanos));
-    }
-
-    /// The memory that finding the leaves of series takes.
-    pub(in crate::rules) fn bytes(&self) -> usize {
-        self.seen.capacity() * size_of::<(u32, u32)>() + self.routes.capacity() * size_of::<Route>()
     }
 }

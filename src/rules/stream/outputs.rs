@@ -40,14 +40,18 @@ impl Outputs {
 
     /// A root has a slot more.
     pub(super) fn attach(&mut self, root: u32, labels: &Labels) {
-        let labels = labels.without_metadata();
-        let output = match self.index.get(&labels) {
-            Some(known) => *known,
-            None => self.make(labels),
-        };
+        let output = self.of(&labels.without_metadata());
         let of_slot = &mut self.of_slot[root as usize];
         self.outputs[output as usize].slots.push((root, of_slot.len() as u32));
         of_slot.push(output);
+    }
+
+    /// The output of a set of labels, made where there is none.
+    pub(super) fn of(&mut self, labels: &Labels) -> u32 {
+        match self.index.get(labels) {
+            Some(known) => *known,
+            None => self.make(labels.clone()),
+        }
     }
 
     fn make(&mut self, labels: Labels) -> u32 {

@@ -257,7 +257,9 @@ fn resolve(
 /// `target_up{target="gateway"}`: a name, and labels by equality.
 fn series_of(text: &str) -> Result<(String, BTreeMap<String, String>), String> {
     let (selector, _) = expression::parse(&format!("{text} == 0"))
-        .map_err(|_| format!("`{text}` is not a series; write name{{label=\"value\"}}"))?;
+        .ok()
+        .and_then(|parsed| parsed.threshold)
+        .ok_or_else(|| format!("`{text}` is not a series; write name{{label=\"value\"}}"))?;
     let mut tags = BTreeMap::new();
     for matcher in selector.matchers {
         match matcher.pattern {

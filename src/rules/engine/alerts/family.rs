@@ -63,11 +63,11 @@ impl Alerts {
         f: impl FnOnce(&mut Active, Around<'_>, &mut Vec<Transition>),
     ) {
         let Some(alert) = &mut self.slots[id as usize] else { return };
-        let output = alert.output;
+        let named = (alert.rule, alert.output);
         let (parent, from) = ((alert.rule, alert.target), out.len());
         f(alert, Around { rules: &self.rules, targets: &self.targets }, out);
         if !self.settle(id) {
-            self.released.push(output);
+            self.released.push(named);
         }
         if out.len() > from {
             self.name_affected(parent, &mut out[from..]);

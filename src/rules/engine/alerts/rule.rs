@@ -48,9 +48,8 @@ impl Rule {
         let (held, ended) = rule.at_least.map_or_else(Default::default, |AtLeast { least, of }| {
             (samples(least, of), samples(of - least + 1, of))
         });
-        let words = rule.plan.levels.iter().map(|level| {
-            let when = format!("{}{held}", level.when);
-            (level.severity, Words { when, end: level.end_shown() + &ended })
+        let words = rule.plan.words().into_iter().map(|(severity, when, end)| {
+            (severity, Words { when: when + &held, end: end + &ended })
         });
         let parents = rule.depends_on.as_ref();
         Self {
