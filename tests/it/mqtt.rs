@@ -583,7 +583,8 @@ fn mistakes_in_the_table_are_told() {
         ),
         (
             "url = 'mqtt://x'\n[[mqtt.x.topic]]\nfilter = 'a'\nformat = 'number'\ntags = { n = '{/x}' }",
-            "the format `number` has no place `{/x}`; `json`, `csv`, `key_value` and `regex` have places",
+            "the format `number` has no place `{/x}`; `json`, `csv`, `key_value`, `regex` and `nmea` have \
+             places",
         ),
         (
             "url = 'mqtt://x'\n[[mqtt.x.topic]]\nfilter = 'a'\nformat = 'number'\ntags = { site = 'x' }",

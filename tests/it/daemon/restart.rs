@@ -12,7 +12,9 @@ use crate::support::{free_port, until};
 #[tokio::test]
 async fn after_kill_9_nothing_is_told_twice_and_what_was_pending_still_is() {
     let mut tasks = JoinSet::new();
-    let (receiver, url) = Receiver::start(&mut tasks, |_| Some(204)).await;
+    // Refused once, so that the notice is seen in the outbox before it is delivered.
+    let (receiver, url) =
+        Receiver::start(&mut tasks, |nth| Some(if nth == 1 { 503 } else { 204 })).await;
     let port = free_port();
     let mut first = Daemon::start(&format!(
         "[tcp.server]\naddress = '127.0.0.1:{port}'\ninterval = '200ms'\ntimeout = '100ms'\n\
@@ -21,7 +23,10 @@ async fn after_kill_9_nothing_is_told_twice_and_what_was_pending_still_is() {
          [action.ops]\nwebhook = {{ url = '{url}' }}\n"
     ))
     .await;
-    until("the webhook is called", || receiver.got.lock().unwrap().len() == 1).await;
+    until("the webhook is called", || receiver.got.lock().unwrap().len() == 2).await;
+    let outbox = first.folder.path().join("state/outbox.json");
+    let is_empty = || std::fs::read_to_string(&outbox).is_ok_and(|kept| kept == "[]");
+    first.until("its notice waits no more", async || is_empty()).await;
     let written = "watchpost_state_writes_total{result=\"ok\"}";
     first
         .until("both alerts are kept", async || {
@@ -51,11 +56,11 @@ async fn after_kill_9_nothing_is_told_twice_and_what_was_pending_still_is() {
         all
     };
     assert_eq!(since(&before), since(&after));
-    assert_eq!(receiver.got.lock().unwrap().len(), 1, "nobody is told twice");
+    assert_eq!(receiver.got.lock().unwrap().len(), 2, "nobody is told twice");
 
     // Who heard of the problem before hears of its end.
     let _server = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
-    until("the end is told", || receiver.got.lock().unwrap().len() == 2).await;
-    assert_eq!(receiver.got.lock().unwrap()[1]["state"], "inactive");
+    until("the end is told", || receiver.got.lock().unwrap().len() == 3).await;
+    assert_eq!(receiver.got.lock().unwrap()[2]["state"], "inactive");
     again.stop().await;
 }
