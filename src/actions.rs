@@ -120,7 +120,7 @@ impl KindConfig {
         struct Tells;
         impl Visitor for Tells {
             type Output = bool;
-            fn visit<K: Kind>(self, _: &K) -> bool {
+            fn visit<K: Kind>(self, _: &Arc<K>) -> bool {
                 K::TELLS_PEOPLE
             }
         }
@@ -131,7 +131,7 @@ impl KindConfig {
         struct Timeout;
         impl Visitor for Timeout {
             type Output = Option<Duration>;
-            fn visit<K: Kind>(self, kind: &K) -> Option<Duration> {
+            fn visit<K: Kind>(self, kind: &Arc<K>) -> Option<Duration> {
                 kind.timeout()
             }
         }
@@ -280,7 +280,7 @@ impl ActionConfig {
         struct Target;
         impl Visitor for Target {
             type Output = Option<(&'static str, Located<String>)>;
-            fn visit<K: Kind>(self, kind: &K) -> Self::Output {
+            fn visit<K: Kind>(self, kind: &Arc<K>) -> Self::Output {
                 kind.target_name()
             }
         }

@@ -13,6 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -86,6 +87,7 @@ impl App {
     /// # Errors
     /// Another watchpost on the same state directory, or an address that cannot be listened on.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        let started = Instant::now();
         let config = Arc::new(config);
         let lock = lock_state_dir(&config.state_dir)?;
         let (listener, address) = listen(config.api.listen).await?;
@@ -104,16 +106,10 @@ impl App {
         let (state, saved) = State::open(folder, &metrics);
         let actions = actions(&config, folder, &shared, &metrics);
         let action_board = actions.board();
-        let pipeline = Pipeline {
-            engine,
-            actions,
-            journal,
-            sinks,
-            series: AlertSeries::new(catalogue.clone()),
-            state,
-            events: events.clone(),
-            clock: clock.clone(),
-        };
+        let series = AlertSeries::new(catalogue.clone());
+        let (told, time) = (events.clone(), clock.clone());
+        let pipeline =
+            Pipeline { engine, actions, journal, sinks, series, state, events: told, clock: time };
         let (known, time) = (catalogue.clone(), clock.clone());
         let ingest = Arc::new(Ingest::new(&config, known, time, handle.clone(), &metrics));
         let mut tasks = JoinSet::new();
@@ -123,7 +119,8 @@ impl App {
         });
         let stop = CancellationToken::new();
         tasks.spawn(store.clone().run(from_journal, clock.clone(), stop.clone()));
-        let env = Env { catalogue, shared, metrics: metrics.clone(), events: events.clone(), bus };
+        let (counted, told) = (metrics.clone(), events.clone());
+        let env = Env { catalogue, shared, metrics: counted, events: told, bus, started };
         let site = config.site.clone();
         tasks.spawn(myself::observe(&env, site, handle.clone(), stop.clone()));
         let mut supervisor = Supervisor::new(env);
@@ -141,18 +138,20 @@ impl App {
         };
         tasks.spawn(api.serve(listener, stop.clone().cancelled_owned()));
         announce(&config, address);
+        let (reloads, pipeline) = (reloads(&metrics), handle);
+        let kept = Kept { _lock: lock, _gauges: gauges };
         Ok(Self {
             supervisor,
-            pipeline: handle,
+            pipeline,
             view,
             ingest,
-            reloads: reloads(&metrics),
+            reloads,
             metrics,
             address,
             tasks,
             stop,
             store,
-            kept: Kept { _lock: lock, _gauges: gauges },
+            kept,
         })
     }
 

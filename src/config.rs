@@ -29,6 +29,7 @@ use crate::actions::ActionConfig;
 use crate::journal::{Fsync, Limits};
 use crate::pollers::KindConfig;
 use crate::rules::RuleConfig;
+use crate::sample::Tags;
 use crate::sinks::SinkConfig;
 
 /// Everything watchpost was told, checked.
@@ -87,7 +88,7 @@ pub struct Target {
     /// The deadline of a poll, below the interval.
     pub timeout: Duration,
     /// The tags every series of it carries: `target`, `kind`, `site` and its own.
-    pub tags: Arc<[(String, String)]>,
+    pub tags: Tags,
     /// What it is.
     pub kind: KindConfig,
 }

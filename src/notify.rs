@@ -84,7 +84,7 @@ pub async fn run(settings: Settings) -> Result<(), NotifyError> {
     let name: Arc<str> = "desktop".into();
     let shown = Named {
         name: name.clone(),
-        value: ActionConfig::new(KindConfig::Desktop(Box::new(desktop::Config {}))),
+        value: ActionConfig::new(KindConfig::Desktop(Arc::new(desktop::Config {}))),
     };
     let shared = Arc::new(Shared::new(Arc::new(Clock::system())));
     let actions = Actions::start(&[shown], shared, Arc::new(Metrics::default()));

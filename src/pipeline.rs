@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
 use crate::actions::Actions;
@@ -37,12 +37,16 @@ const ASKS_WAITING_MAX: usize = 32;
 /// Pushes waiting to be judged; who pushes waits for room, and for the answer.
 const PUSHES_WAITING_MAX: usize = 8;
 
-/// How often the system's clock is compared with ours; also how late a step may be noticed.
+/// How often the system's clock is compared with ours while samples come; also how late a step may
+/// be noticed then.
 const RESYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often the series of alerts that stand are written again: well within the lookback, so that
 /// one that is lost leaves no gap.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How often while none come: nothing need wake for what nothing depends on.
+const IDLE_RESYNC_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the journal gets at the end to put itself on disk. What is written and not put there is
 /// lost by a power cut only.
@@ -218,8 +222,8 @@ impl Pipeline {
         self.engine.restore(saved, self.clock.now(), &mut transitions);
         self.hear(&mut transitions, &counts);
         let mut waiting = Vec::with_capacity(TAKE_POLLS_MAX);
-        let mut resync = interval(RESYNC_INTERVAL);
-        resync.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut synced = Instant::now();
+        let mut resync = std::pin::pin!(sleep_until(synced + IDLE_RESYNC_INTERVAL));
         let mut refresh = interval(REFRESH_INTERVAL);
         refresh.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
@@ -244,12 +248,17 @@ impl Pipeline {
                 }
                 () = self.journal.room(), if !has_room => {}
                 () = until(due) => self.engine.tick(self.clock.now(), &mut transitions),
-                _ = resync.tick() => self.resync(&counts),
+                () = &mut resync => {}
                 _ = refresh.tick() => {
                     let again = self.series.refresh(&self.engine.alerts(), self.clock.now());
                     self.take_in(again.into_iter().collect(), &mut transitions, &counts);
                     self.measure(metrics);
                 }
+            }
+            if synced.elapsed() >= RESYNC_INTERVAL {
+                self.resync(&counts);
+                synced = Instant::now();
+                resync.as_mut().reset(synced + IDLE_RESYNC_INTERVAL);
             }
             self.hear(&mut transitions, &counts);
         }

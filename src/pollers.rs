@@ -156,7 +156,8 @@ pub trait Kind: FromTable + Clone + PartialEq + fmt::Debug + Send + Sync + 'stat
 }
 
 crate::config::kinds! {
-    /// The configuration of a target of any kind, each boxed, so that it takes what it needs.
+    /// The configuration of a target of any kind, each apart, so that it takes what it needs, and
+    /// shared with the poller that wants to keep it.
     pub enum KindConfig {
         icmp Icmp,
         tcp Tcp,
@@ -177,7 +178,7 @@ impl KindConfig {
         struct Timeout;
         impl Visitor for Timeout {
             type Output = Duration;
-            fn visit<K: Kind>(self, _: &K) -> Duration {
+            fn visit<K: Kind>(self, _: &Arc<K>) -> Duration {
                 K::TIMEOUT
             }
         }
@@ -190,7 +191,7 @@ impl KindConfig {
         struct Sets<'n>(&'n str);
         impl Visitor for Sets<'_> {
             type Output = bool;
-            fn visit<K: Kind>(self, kind: &K) -> bool {
+            fn visit<K: Kind>(self, kind: &Arc<K>) -> bool {
                 kind.sets_tag(self.0)
             }
         }
@@ -205,7 +206,7 @@ impl KindConfig {
         struct Check(Duration, Duration);
         impl Visitor for Check {
             type Output = Result<(), String>;
-            fn visit<K: Kind>(self, kind: &K) -> Self::Output {
+            fn visit<K: Kind>(self, kind: &Arc<K>) -> Self::Output {
                 kind.check(self.0, self.1)
             }
         }

@@ -9,10 +9,10 @@ mod clock;
 mod readings;
 
 pub use catalogue::{Catalogue, Held, Row, Series, SeriesId, split_name};
-pub(crate) use clock::until;
 pub use clock::{Clock, Timestamp};
+pub(crate) use clock::{Moment, until};
 pub(crate) use readings::LABEL_BYTES_MAX;
-pub use readings::{Readings, RowRef, TargetTags, Written};
+pub use readings::{Readings, RowRef, Tags, TargetTags, Written};
 
 use std::sync::Arc;
 
@@ -45,10 +45,11 @@ pub const STALE: f64 = f64::from_bits(STALE_BITS);
 const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
 
 /// Appends to a long-lived list, with room for an eighth more instead of twice as much: the tables
-/// of a few hundred devices have a million entries, and grow no more once they are known.
+/// of a few hundred devices have a million entries, those of ten thousand hosts two or ten each, and
+/// none grows any more once it is known.
 pub(crate) fn push_tight<T>(list: &mut Vec<T>, item: T) {
     if list.len() == list.capacity() {
-        list.reserve_exact((list.len() / 8).max(8));
+        list.reserve_exact((list.len() / 8).max(2));
     }
     list.push(item);
 }

@@ -4,16 +4,20 @@
 //! series. A panic is a failed poll too, and the poller is made anew. The supervisor never judges
 //! and never keeps a sample: what is read goes to the bus, and where the bus is full, polling waits.
 
+mod counts;
+mod grid;
 mod status;
 mod task;
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
+use counts::Counts;
+use grid::Grid;
 pub use status::{Snapshot, Status};
 
 use crate::config::Target;
@@ -23,7 +27,7 @@ use crate::pollers::{Kind, Shared, Visitor};
 use crate::sample::{Batch, Catalogue};
 
 /// What target tasks need from the daemon.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Env {
     /// Interns series.
     pub catalogue: Arc<Catalogue>,
@@ -35,18 +39,20 @@ pub struct Env {
     pub events: Events,
     /// Where batches go. Bounded: a full bus makes polling wait, and loses nothing.
     pub bus: mpsc::Sender<Vec<Batch>>,
+    /// When the runtime was started.
+    pub started: Instant,
 }
 
 /// The targets as they stand, for the API. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Board(Arc<RwLock<BTreeMap<String, Arc<Status>>>>);
+pub struct Board(Arc<RwLock<Vec<Arc<Status>>>>);
 
 impl Board {
-    /// Every target's state, by its id.
+    /// Every target's state, in the order of their ids.
     #[must_use]
     pub fn snapshots(&self) -> Vec<Snapshot> {
         let board = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        board.values().map(|status| status.snapshot()).collect()
+        board.iter().map(|status| status.snapshot()).collect()
     }
 }
 
@@ -66,19 +72,22 @@ pub struct Changes {
 /// Runs the targets.
 #[derive(Debug)]
 pub struct Supervisor {
-    env: Env,
+    env: Arc<Env>,
     board: Board,
     running: BTreeMap<String, Running>,
     tasks: JoinSet<()>,
-    /// The daemon ends: what is not known at the end is not thereby gone.
-    closing: CancellationToken,
+    /// By kind; they leave the page of metrics with the last target of it.
+    counts: BTreeMap<&'static str, Weak<Counts>>,
     targets: Gauge,
 }
 
 #[derive(Debug)]
 struct Running {
     target: Arc<Target>,
-    stop: CancellationToken,
+    status: Arc<Status>,
+    /// Told: the target is no longer watched. Dropped: the daemon ends, and what is not known at
+    /// the end is not thereby gone.
+    stop: oneshot::Sender<()>,
     task: AbortHandle,
 }
 
@@ -88,11 +97,11 @@ impl Supervisor {
     pub fn new(env: Env) -> Self {
         let targets = env.metrics.gauge("watchpost_targets", "Targets being polled.", &[]);
         Self {
-            env,
+            env: Arc::new(env),
             board: Board::default(),
             running: BTreeMap::new(),
             tasks: JoinSet::new(),
-            closing: CancellationToken::new(),
+            counts: BTreeMap::new(),
             targets,
         }
     }
@@ -110,24 +119,23 @@ impl Supervisor {
         let mut wanted: BTreeMap<_, _> = targets.iter().map(|t| (t.id(), t)).collect();
         let mut changes = Changes::default();
         let mut stopping = HashSet::new();
-        self.running.retain(|id, running| {
-            let keep = wanted.get(id).is_some_and(|target| **target == running.target);
-            if keep {
-                wanted.remove(id);
-                changes.kept += 1;
-            } else {
-                if !wanted.contains_key(id) {
-                    changes.removed.push(running.target.clone());
-                }
-                running.stop.cancel();
-                changes.stopped += 1;
-                // One that has ended by itself, which only a bug can do, is not waited for.
-                if !running.task.is_finished() {
-                    stopping.insert(running.task.id());
-                }
+        let has_gone = |id: &String, running: &mut Running| {
+            !wanted.get(id).is_some_and(|target| **target == running.target)
+        };
+        let stopped: Vec<_> = self.running.extract_if(.., has_gone).collect();
+        wanted.retain(|id, _| !self.running.contains_key(id));
+        changes.kept = self.running.len();
+        for (id, running) in stopped {
+            if !wanted.contains_key(&id) {
+                changes.removed.push(running.target);
             }
-            keep
-        });
+            changes.stopped += 1;
+            // One that has ended by itself, which only a bug can do, hears nothing and is not
+            // waited for.
+            if running.stop.send(()).is_ok() && !running.task.is_finished() {
+                stopping.insert(running.task.id());
+            }
+        }
         while !stopping.is_empty() {
             match self.tasks.join_next_with_id().await {
                 Some(Ok((task, ()))) => _ = stopping.remove(&task),
@@ -136,33 +144,41 @@ impl Supervisor {
             }
         }
         changes.started = wanted.len();
+        let grid = Grid::new(self.env.started, targets.iter().map(|target| target.interval));
         for (id, target) in wanted {
-            self.start(id, target.clone());
+            self.start(id, target.clone(), grid);
         }
         self.rewrite_board();
         changes
     }
 
-    fn start(&mut self, id: String, target: Arc<Target>) {
+    fn start(&mut self, id: String, target: Arc<Target>, grid: Grid) {
         let status = Arc::new(Status::new(target.clone()));
-        let mut board = self.board.0.write().unwrap_or_else(PoisonError::into_inner);
-        board.insert(id.clone(), status.clone());
-        drop(board);
-        let stop = self.closing.child_token();
-        let spawn = Spawn { supervisor: self, target: &target, status, stop: &stop };
+        let (stop, stopped) = oneshot::channel();
+        let status_too = status.clone();
+        let spawn = Spawn { supervisor: self, target: &target, status: status_too, grid, stopped };
         let task = target.kind.visit(spawn);
-        self.running.insert(id, Running { target, stop, task });
+        self.running.insert(id, Running { target, status, stop, task });
+    }
+
+    fn counts(&mut self, kind: &'static str) -> Arc<Counts> {
+        let known = self.counts.get(kind).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let counts = Arc::new(Counts::new(&self.env.metrics, kind));
+            self.counts.insert(kind, Arc::downgrade(&counts));
+            counts
+        })
     }
 
     fn rewrite_board(&mut self) {
         let mut board = self.board.0.write().unwrap_or_else(PoisonError::into_inner);
-        board.retain(|id, _| self.running.contains_key(id));
+        *board = self.running.values().map(|running| running.status.clone()).collect();
         self.targets.set(self.running.len() as f64);
     }
 
     /// Stops all targets and drops this end of the bus, so that what reads it sees the end.
     pub async fn close(mut self) {
-        self.closing.cancel();
+        self.running.clear();
         while self.tasks.join_next().await.is_some() {}
     }
 }
@@ -172,30 +188,41 @@ struct Spawn<'a> {
     supervisor: &'a mut Supervisor,
     target: &'a Arc<Target>,
     status: Arc<Status>,
-    stop: &'a CancellationToken,
+    grid: Grid,
+    stopped: oneshot::Receiver<()>,
 }
 
 impl Visitor for Spawn<'_> {
     type Output = AbortHandle;
-    fn visit<K: Kind>(self, kind: &K) -> AbortHandle {
+    fn visit<K: Kind>(self, kind: &Arc<K>) -> AbortHandle {
+        let counts = self.supervisor.counts(self.target.kind.name());
         let env = self.supervisor.env.clone();
         let target = self.target.clone();
         let cadence = kind.cadence(target.interval, target.timeout);
-        let (kind, shared) = (kind.clone(), env.shared.clone());
-        let made_of = target.clone();
-        let make = move || kind.poller(&made_of, &shared);
-        let mut task = task::Task::new(env, target, self.status, cadence);
-        let (stop, closing) = (self.stop.clone(), self.supervisor.closing.clone());
-        self.supervisor.tasks.spawn(async move {
-            // Not `run_until_cancelled`: it would hold the task's large future twice.
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = task.run(&make) => {}
-            }
-            if !closing.is_cancelled() {
-                task.retire().await;
-            }
-        })
+        let task = task::Task::new(env, counts, target, self.status, cadence, self.grid);
+        self.supervisor.tasks.spawn(life(task, kind.clone(), self.stopped))
+    }
+}
+
+/// A target's life, until it is stopped. There are as many of these as there are targets, hence
+/// what is large and seldom is boxed, and this is no `async fn`, which would hold its arguments
+/// twice.
+fn life<K: Kind>(
+    mut task: task::Task,
+    kind: Arc<K>,
+    stopped: oneshot::Receiver<()>,
+) -> impl Future<Output = ()> {
+    let (target, env) = (task.target.clone(), task.env.clone());
+    async move {
+        let make = || kind.poller(&target, &env.shared);
+        let is_over = tokio::select! {
+            biased;
+            told = stopped => told.is_ok(),
+            () = task.run(&make) => true,
+        };
+        if is_over {
+            Box::pin(task.retire()).await;
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod csv;
 pub mod dns;
+pub mod icmp;
 pub mod json;
 pub mod key_value;
 pub mod line_protocol;

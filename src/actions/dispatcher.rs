@@ -235,7 +235,7 @@ struct Start<'a> {
 impl Visitor for Start<'_> {
     type Output = ();
 
-    fn visit<K: Kind>(self, kind: &K) {
+    fn visit<K: Kind>(self, kind: &Arc<K>) {
         let config = &self.line.config;
         let runner = Runner {
             action: Arc::new(kind.action(config.timeout, &self.actions.shared)),

@@ -73,7 +73,8 @@ pub(super) async fn targets<D: Daemon>(
 
 fn target(view: &TargetView) -> Value {
     let target = &view.target;
-    let labels: Labels = target.tags.iter().cloned().collect();
+    let labels: Labels =
+        target.tags.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     let health = view.up.map_or("unknown", |up| if up { "up" } else { "down" });
     json!({
         "discoveredLabels": {},

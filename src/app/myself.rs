@@ -24,8 +24,8 @@ pub(super) fn observe(
     pipeline: Handle,
     stop: CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
-    let site = site.map(|site| ("site".to_owned(), site));
-    let tags: Vec<_> = site.into_iter().chain([("target".to_owned(), NAME.to_owned())]).collect();
+    let site = site.map(|site| ("site".into(), site.into()));
+    let tags: Vec<_> = site.into_iter().chain([("target".into(), NAME.into())]).collect();
     let tags = TargetTags { target: NAME.into(), tags: tags.into() };
     let metrics = env.metrics.clone();
     let mut readings = Readings::new(env.catalogue.clone(), env.shared.clock.clone(), tags);

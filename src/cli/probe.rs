@@ -76,7 +76,7 @@ struct Probe<'a> {
 
 impl Visitor for Probe<'_> {
     type Output = std::pin::Pin<Box<dyn Future<Output = Outcome>>>;
-    fn visit<K: Kind>(self, kind: &K) -> Self::Output {
+    fn visit<K: Kind>(self, kind: &Arc<K>) -> Self::Output {
         let (kind, target) = (kind.clone(), self.target.clone());
         Box::pin(async move {
             let clock = Arc::new(Clock::system());
@@ -131,7 +131,7 @@ impl Outcome {
             Ok(()) => format!("{id} is up, polled in {took}\n"),
             Err(error) => format!("{id} is down after {took}: {}\n", printable(&error.to_string())),
         };
-        let own: Vec<&str> = self.target.tags.iter().map(|(name, _)| name.as_str()).collect();
+        let own: Vec<&str> = self.target.tags.iter().map(|(name, _)| &**name).collect();
         let label = |series: &crate::sample::Series| {
             let tags = series.row.tags.iter().filter(|(name, _)| !own.contains(&&**name));
             let tags: Vec<_> = tags.map(|(name, value)| format!("{name}={value:?}")).collect();

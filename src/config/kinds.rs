@@ -15,7 +15,7 @@ macro_rules! kinds {
         $(#[doc = $doc])*
         #[derive(Debug, Clone, PartialEq)]
         pub enum $name {
-            $(#[doc = concat!("`", stringify!($module), "`")] $variant(Box<$module::Config>),)*
+            $(#[doc = concat!("`", stringify!($module), "`")] $variant(std::sync::Arc<$module::Config>),)*
         }
 
         impl $name {
@@ -30,7 +30,7 @@ macro_rules! kinds {
                 use $crate::config::read::FromTable;
                 match kind {
                     $(stringify!($module) => {
-                        $module::Config::from_table(table).map(Box::new).map(Self::$variant)
+                        $module::Config::from_table(table).map(std::sync::Arc::new).map(Self::$variant)
                     })*
                     _ => None,
                 }
@@ -53,7 +53,7 @@ macro_rules! kinds {
 
             /// Hands the kind to a visitor that is generic over it.
             pub fn visit<V: Visitor>(&self, visitor: V) -> V::Output {
-                match self { $(Self::$variant(config) => visitor.visit(&**config),)* }
+                match self { $(Self::$variant(config) => visitor.visit(config),)* }
             }
         }
 
@@ -62,7 +62,7 @@ macro_rules! kinds {
             /// What comes of it.
             type Output;
             /// Called with the kind.
-            fn visit<K: Kind>(self, kind: &K) -> Self::Output;
+            fn visit<K: Kind>(self, kind: &std::sync::Arc<K>) -> Self::Output;
         }
     };
 }

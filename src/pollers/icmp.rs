@@ -1,30 +1,29 @@
 //! Echo requests (RFC 792, RFC 4443): is it there, how far away, how much is lost.
 //!
-//! A message that a host is unreachable is not a reply. A lost packet has no round-trip time.
-//! A reply that comes late, or twice, is dropped by surge-ping without a word: it can not be
-//! mistaken for another packet's, and can not be counted either, so there is no
-//! `icmp_duplicates`: a zero would be a guess. `icmp_ttl` is there where a raw socket tells it.
+//! A message that a host is unreachable is not a reply. A lost packet has no round-trip time, and
+//! a reply that comes after its poll has ended is nobody's. A second reply to one packet is a
+//! duplicate, even if it comes after the poll has ended: then the next poll counts it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-use surge_ping::{IcmpPacket, PingIdentifier, PingSequence, SurgeError};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::config;
 use crate::config::read::Table;
 use crate::config::{HostPort, Located, Target, show_duration};
-use crate::pollers::{Family, Kind, PollError, Poller, Reason, Shared};
+use crate::pollers::{Family, Kind, KindConfig, PollError, Poller, Reason, Shared};
 use crate::sample::Readings;
 
+mod flight;
+mod receive;
 mod socket;
 mod statistics;
 #[cfg(test)]
 mod tests;
 
+use flight::{Echo, Flight};
 use socket::{EchoSocket, SocketKey};
 pub use socket::Sockets;
 use statistics::Statistics;
@@ -105,6 +104,16 @@ fn check_host(config: &Config, table: &mut Table<'_, '_, '_>) {
     }
 }
 
+impl Config {
+    fn family(&self) -> Family {
+        match self.source {
+            Some(IpAddr::V4(_)) => Family::Ipv4,
+            Some(IpAddr::V6(_)) => Family::Ipv6,
+            None => self.family,
+        }
+    }
+}
+
 impl Kind for Config {
     type Poller = Icmp;
 
@@ -124,31 +133,13 @@ impl Kind for Config {
     }
 
     fn poller(&self, target: &Target, shared: &Arc<Shared>) -> Icmp {
-        let timeout = target.timeout;
-        let fitting = PACKET_INTERVAL.min(timeout / 2 / u32::from(self.count.max(1)));
-        Icmp {
-            shared: shared.clone(),
-            host: self.host.host.as_str().into(),
-            family: match self.source {
-                Some(IpAddr::V4(_)) => Family::Ipv4,
-                Some(IpAddr::V6(_)) => Family::Ipv6,
-                None => self.family,
-            },
-            count: self.count,
-            size: self.size.min(SIZE_MAX_BYTES),
-            packet_interval: self.packet_interval.as_ref().map_or(fitting, |i| i.value),
-            patience: timeout.saturating_sub(MARGIN.min(timeout / 10)),
-            key: SocketKey {
-                ipv6: false,
-                source: self.source,
-                interface: self.interface.as_deref().map(Into::into),
-                dscp: self.dscp,
-                ttl: self.ttl,
-            },
-            identifier: PingIdentifier(fastrand::u16(..)),
-            address: None,
-            socket: None,
-        }
+        // The target has it already; what is kept for each of ten thousand adds up.
+        let config = match &target.kind {
+            KindConfig::Icmp(config) => config.clone(),
+            _ => Arc::new(self.clone()),
+        };
+        let (shared, timeout) = (shared.clone(), target.timeout);
+        Icmp { shared, config, timeout, address: None, socket: None, last: None }
     }
 }
 
@@ -176,17 +167,12 @@ static PAYLOAD: [u8; SIZE_MAX_BYTES as usize] = {
 #[derive(Debug)]
 pub struct Icmp {
     shared: Arc<Shared>,
-    host: Box<str>,
-    family: Family,
-    count: u16,
-    size: u16,
-    packet_interval: Duration,
-    /// From the start of a poll until what has not answered is lost.
-    patience: Duration,
-    key: SocketKey,
-    identifier: PingIdentifier,
+    config: Arc<Config>,
+    timeout: Duration,
     address: Option<Address>,
     socket: Option<Arc<EchoSocket>>,
+    /// The packets of the last poll, or of the one under way.
+    last: Option<Flight>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -196,29 +182,29 @@ struct Address {
     answers: bool,
 }
 
-/// What became of one packet.
-#[derive(Debug, Clone, PartialEq)]
-enum Echo {
-    Reply { round_trip: Duration, ttl: Option<u8> },
-    Lost,
-    Unreachable { from: IpAddr, kind: u8, code: u8 },
-}
-
 impl Poller for Icmp {
     async fn poll(&mut self, out: &mut Readings) -> Result<(), PollError> {
         let started = Instant::now();
-        let until = started + self.patience;
+        let until = started + self.patience();
         let address = self.address(started).await?;
         let socket = self.socket(address.ip())?;
-        let result = if self.count == 1 {
-            let echo = self.echo(&socket, address, until).await;
-            report(&[echo], address, out)
-        } else {
-            // Boxed, as the look-up is: what few targets need, and seldom, would otherwise be room
-            // in the future of every one.
-            let echoes = Box::pin(self.echoes(&socket, address, until)).await;
-            report(&echoes, address, out)
+        let mut duplicates = self.last.take().map_or(0, |last| last.duplicates());
+        // Kept here from the start: what a dropped poll has sent is not unheard of.
+        self.last = Some(socket.fly(address, self.config.count)?);
+        let flight = self.last.as_ref().expect("put there just now");
+        let sent = self.send(flight, &socket).await;
+        if sent.is_ok() {
+            // What has not landed by then is lost.
+            drop(timeout_at(until, flight.landed()).await);
+        }
+        duplicates += flight.duplicates();
+        let result = match sent {
+            Ok(()) => report(&flight.echoes(), duplicates, address.ip(), out),
+            Err(error) => Err(error),
         };
+        if flight.is_too_much() {
+            self.last = None;
+        }
         if let Some(known) = &mut self.address {
             known.answers = result.is_ok();
         }
@@ -236,10 +222,10 @@ impl Icmp {
                 return Ok(known.address);
             }
         }
-        let lookup = Box::pin(self.shared.resolver.lookup(&self.host, 0, self.family));
+        let lookup = Box::pin(self.shared.resolver.lookup(&self.config.host.host, 0, self.config.family()));
         let found = match self.address {
             None => lookup.await?[0],
-            Some(known) => match timeout(self.patience / 4, lookup).await {
+            Some(known) => match timeout(self.patience() / 4, lookup).await {
                 Ok(Ok(found)) => found[0],
                 Ok(Err(_)) | Err(_) => known.address,
             },
@@ -251,127 +237,81 @@ impl Icmp {
     fn socket(&mut self, address: IpAddr) -> Result<Arc<EchoSocket>, PollError> {
         if let Some(socket) = &self.socket
             && !socket.is_retired()
-            && self.key.ipv6 == address.is_ipv6()
+            && socket.is_ipv6() == address.is_ipv6()
         {
             return Ok(socket.clone());
         }
-        self.key.ipv6 = address.is_ipv6();
-        let socket = self.shared.echo.get(&self.key)?;
+        let config = &self.config;
+        let socket = self.shared.echo.get(&SocketKey {
+            ipv6: address.is_ipv6(),
+            source: config.source,
+            interface: config.interface.as_deref().map(Into::into),
+            dscp: config.dscp,
+            ttl: config.ttl,
+        })?;
         self.socket = Some(socket.clone());
         Ok(socket)
     }
 
+    /// From the start of a poll until what has not answered is lost.
+    fn patience(&self) -> Duration {
+        self.timeout.saturating_sub(MARGIN.min(self.timeout / 10))
+    }
+
+    /// From one packet of a poll to the next.
+    fn packet_interval(&self) -> Duration {
+        let fitting = self.timeout / 2 / u32::from(self.config.count.max(1));
+        let said = self.config.packet_interval.as_ref();
+        said.map_or(PACKET_INTERVAL.min(fitting), |said| said.value)
+    }
+
     /// Sends all packets of a poll, each at its time, whether or not those before have answered.
-    async fn echoes(
-        &self,
-        socket: &EchoSocket,
-        address: SocketAddr,
-        until: Instant,
-    ) -> Vec<Result<Echo, PollError>> {
-        let mut echoes: Vec<_> = (0..self.count).map(|_| Ok(Echo::Lost)).collect();
-        let mut waiting = FuturesUnordered::new();
-        let mut next_send = Instant::now();
+    /// Fails with the first failure where not one could be sent.
+    async fn send(&self, flight: &Flight, socket: &EchoSocket) -> Result<(), PollError> {
+        let payload = &PAYLOAD[..usize::from(self.config.size.min(SIZE_MAX_BYTES))];
+        let mut failed = None;
         let mut sent = 0;
-        loop {
-            tokio::select! {
-                () = sleep_until(next_send), if sent < self.count => {
-                    let number = usize::from(sent);
-                    waiting.push(async move { (number, self.echo(socket, address, until).await) });
-                    sent += 1;
-                    next_send += self.packet_interval;
+        let start = Instant::now();
+        for number in 0..self.config.count {
+            if number > 0 {
+                // Boxed, as the look-up is: what few targets need, and seldom, would otherwise be
+                // room in the future of every one.
+                let due = start + self.packet_interval() * u32::from(number);
+                Box::pin(sleep_until(due)).await;
+            }
+            match flight.send(number, payload).await {
+                Ok(()) => sent += 1,
+                Err(error) => {
+                    use nix::libc::{EADDRNOTAVAIL, ENODEV, ENXIO};
+                    if matches!(error.raw_os_error(), Some(ENODEV | ENXIO | EADDRNOTAVAIL)) {
+                        socket.retire();
+                    }
+                    failed.get_or_insert(error);
                 }
-                Some((number, echo)) = waiting.next() => echoes[number] = echo,
-                else => return echoes,
             }
         }
-    }
-
-    async fn echo(
-        &self,
-        socket: &EchoSocket,
-        address: SocketAddr,
-        until: Instant,
-    ) -> Result<Echo, PollError> {
-        let mut pinger = socket.client.pinger(address.ip(), self.identifier).await;
-        if let SocketAddr::V6(address) = address {
-            pinger.scope_id(address.scope_id());
+        match failed {
+            Some(error) if sent == 0 => {
+                let operation = format!("send an echo request to {}", flight.address());
+                Err(PollError::io(operation, &error))
+            }
+            _ => Ok(()),
         }
-        pinger.timeout(until.saturating_duration_since(Instant::now()));
-        let sequence = PingSequence(socket.next_sequence());
-        let answer = pinger.ping(sequence, &PAYLOAD[..usize::from(self.size)]).await;
-        match answer {
-            Ok((packet, round_trip)) => {
-                socket.note_reply();
-                Ok(classify(&packet, round_trip))
-            }
-            Err(SurgeError::Timeout { .. }) => {
-                socket.note_loss();
-                Ok(Echo::Lost)
-            }
-            Err(SurgeError::IOError(error)) => {
-                use nix::libc::{EADDRNOTAVAIL, ENODEV, ENXIO};
-                if matches!(error.raw_os_error(), Some(ENODEV | ENXIO | EADDRNOTAVAIL)) {
-                    socket.retire();
-                }
-                Err(PollError::io(format!("send an echo request to {}", address.ip()), &error))
-            }
-            Err(error) => {
-                socket.retire();
-                let message = format!("echo request to {}: {error}", address.ip());
-                Err(PollError::new(Reason::Unreachable, message))
-            }
-        }
-    }
-}
-
-/// An echo reply is type 0 (RFC 792) or 129 (RFC 4443 §4.2); all else that comes is an error
-/// message about the packet.
-fn classify(packet: &IcmpPacket, round_trip: Duration) -> Echo {
-    match packet {
-        IcmpPacket::V4(packet) => match packet.get_icmp_type().0 {
-            0 => Echo::Reply { round_trip, ttl: packet.get_ttl() },
-            kind => Echo::Unreachable {
-                from: packet.get_source().into(),
-                kind,
-                code: packet.get_icmp_code().0,
-            },
-        },
-        IcmpPacket::V6(packet) => match packet.get_icmpv6_type().0 {
-            129 => Echo::Reply { round_trip, ttl: None },
-            kind => Echo::Unreachable {
-                from: packet.get_source().into(),
-                kind,
-                code: packet.get_icmpv6_code().0,
-            },
-        },
     }
 }
 
 /// Writes what is known, and says why the poll failed if nothing came back.
 fn report(
-    echoes: &[Result<Echo, PollError>],
-    address: SocketAddr,
+    echoes: &[Echo],
+    duplicates: u32,
+    address: IpAddr,
     out: &mut Readings,
 ) -> Result<(), PollError> {
-    let sent = echoes.iter().filter(|echo| echo.is_ok()).count();
-    if sent == 0 {
-        let failed = echoes.iter().find_map(|echo| echo.as_ref().err());
-        return failed.cloned().map_or(Ok(()), Err);
-    }
-    let trip = |echo: &Result<Echo, PollError>| match echo {
-        Ok(Echo::Reply { round_trip, .. }) => Some(*round_trip),
+    let trips = echoes.iter().filter_map(|echo| match echo {
+        Echo::Reply { round_trip, .. } => Some(*round_trip),
         _ => None,
-    };
-    let several: Vec<_>;
-    let one: [_; 1];
-    let trips: &[Option<Duration>] = if let [echo] = echoes {
-        one = [trip(echo)];
-        &one
-    } else {
-        several = echoes.iter().map(trip).collect();
-        &several
-    };
-    let received = trips.iter().flatten().count();
+    });
+    let (sent, received) = (echoes.len(), trips.clone().count());
     let row = out.row("icmp", &[]);
     if let Some(statistics) = Statistics::of(trips) {
         out.set(row, "rtt_seconds", statistics.mean);
@@ -384,19 +324,20 @@ fn report(
     out.set(row, "loss_ratio", (sent - received) as f64 / sent as f64);
     out.set(row, "sent", sent as f64);
     out.set(row, "received", received as f64);
+    out.set(row, "duplicates", f64::from(duplicates));
     let ttl = echoes.iter().rev().find_map(|echo| match echo {
-        Ok(Echo::Reply { ttl, .. }) => *ttl,
+        Echo::Reply { ttl, .. } => *ttl,
         _ => None,
     });
     if let Some(ttl) = ttl {
         out.set(row, "ttl", f64::from(ttl));
     }
-    if received > 0 { Ok(()) } else { Err(nothing_received(echoes, address.ip())) }
+    if received > 0 { Ok(()) } else { Err(nothing_received(echoes, address)) }
 }
 
-fn nothing_received(echoes: &[Result<Echo, PollError>], address: IpAddr) -> PollError {
+fn nothing_received(echoes: &[Echo], address: IpAddr) -> PollError {
     let told = echoes.iter().find_map(|echo| match echo {
-        Ok(Echo::Unreachable { from, kind, code }) => Some((from, kind, code)),
+        Echo::Unreachable { from, kind, code } => Some((from, kind, code)),
         _ => None,
     });
     match told {

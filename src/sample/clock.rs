@@ -136,6 +136,29 @@ impl Clock {
     }
 }
 
+/// One moment by both clocks: turns the wall-clock times the kernel stamps packets with into ours.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    wall: Timestamp,
+    monotonic: Instant,
+}
+
+impl Moment {
+    /// This one.
+    pub(crate) fn now() -> Self {
+        Self { wall: wall(), monotonic: Instant::now() }
+    }
+
+    /// When the wall clock showed `stamp`, if it has not been stepped since. It must not be long ago.
+    pub(crate) fn instant_of(self, stamp: Timestamp) -> Option<Instant> {
+        if stamp <= self.wall {
+            self.monotonic.checked_sub(self.wall.since(stamp))
+        } else {
+            self.monotonic.checked_add(stamp.since(self.wall))
+        }
+    }
+}
+
 /// Waits until `deadline`; for ever where there is none.
 pub(crate) async fn until(deadline: Option<Instant>) {
     match deadline {
@@ -159,6 +182,14 @@ mod tests {
     #[test]
     fn displays_as_rfc_3339() {
         assert_eq!(Timestamp::from_nanos(1_500_000_000).to_string(), "1970-01-01T00:00:01.500Z");
+    }
+
+    #[test]
+    fn a_stamp_is_as_far_from_the_moment_on_either_clock() {
+        let moment = Moment::now();
+        let second = Duration::from_secs(1);
+        assert_eq!(moment.instant_of(moment.wall + second), Some(moment.monotonic + second));
+        assert_eq!(moment.instant_of(moment.wall), Some(moment.monotonic));
     }
 
     #[test]

@@ -9,13 +9,16 @@ use tokio::time::Instant;
 
 use super::{Batch, Catalogue, Clock, Row, STALE, Sample, SeriesId, Timestamp, push_tight};
 
+/// Names and values of tags, shared with whoever has the same.
+pub type Tags = Arc<[(Arc<str>, Arc<str>)]>;
+
 /// The tags every series of a target carries.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TargetTags {
     /// The target's name.
     pub target: Arc<str>,
     /// All tags, `target`, `kind` and `site` among them.
-    pub tags: Arc<[(String, String)]>,
+    pub tags: Tags,
 }
 
 /// Most series of one target. A device or a topic that makes up labels for ever ends here; what
@@ -42,11 +45,8 @@ pub struct Readings {
     clock: Arc<Clock>,
     tags: TargetTags,
     rows: Vec<LocalRow>,
-    /// By the hash of measurement and tags as written; of two that share one, the second is at
-    /// the next hash that is free.
-    row_index: FxHashMap<u64, u32>,
-    /// By the catalogue's row: tags written differently may still mean the same row.
-    row_ids: FxHashMap<u32, u32>,
+    /// Where rows are, once there are too many to look through.
+    index: Option<Box<Index>>,
     series: usize,
     /// Counts batches from 1, so that a field knows in which one it was last written.
     generation: u32,
@@ -56,12 +56,31 @@ pub struct Readings {
     /// How many samples the last batch had: the next takes as much room, but not before it begins.
     room: usize,
     done: Vec<Batch>,
-    stale_after: Option<Duration>,
+    /// For those that were told of [`Readings::stale_after`].
+    expiring: Option<Box<Expiring>>,
+    rejected: u64,
+}
+
+/// So many rows are looked through faster than they are hashed. Most targets have fewer, and there
+/// may be ten thousand of them.
+const UNINDEXED_ROWS_MAX: usize = 8;
+
+#[derive(Debug, Default)]
+struct Index {
+    /// By the hash of measurement and tags as written; of two that share one, the second is at
+    /// the next hash that is free.
+    by_text: FxHashMap<u64, u32>,
+    /// By the catalogue's row: tags written differently may still mean the same row.
+    by_id: FxHashMap<u32, u32>,
+}
+
+#[derive(Debug, Default)]
+struct Expiring {
+    after: Option<Duration>,
     expiries: FxHashMap<SeriesId, Expiry>,
     /// No series runs out before this. It may be too early, since series are renewed without
     /// looking for the next; [`Readings::expire`] sets it right.
-    no_expiry_before: Option<Instant>,
-    rejected: u64,
+    not_before: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -107,17 +126,14 @@ impl Readings {
             clock,
             tags,
             rows: Vec::new(),
-            row_index: FxHashMap::default(),
-            row_ids: FxHashMap::default(),
+            index: None,
             series: 0,
             generation: 1,
             poll_started: 1,
             samples: Vec::new(),
             room: 0,
             done: Vec::new(),
-            stale_after: None,
-            expiries: FxHashMap::default(),
-            no_expiry_before: None,
+            expiring: None,
             rejected: 0,
         }
     }
@@ -145,13 +161,10 @@ impl Readings {
     /// A tag that is empty, or that the target itself has, is left out. A tag too long, or a row
     /// too many, makes a row whose readings are rejected and counted.
     pub fn row(&mut self, measurement: &str, tags: &[(&str, &str)]) -> RowRef {
-        let mut hash = hash_row(measurement, tags);
-        while let Some(at) = self.row_index.get(&hash) {
-            if self.is_row(&self.rows[*at as usize].row, measurement, tags) {
-                return RowRef(*at);
-            }
-            hash = hash.wrapping_add(1);
-        }
+        let hash = match self.find(measurement, tags) {
+            Ok(at) => return RowRef(at),
+            Err(hash) => hash,
+        };
         let too_long = |text: &str| text.len() > LABEL_BYTES_MAX;
         // Rows are bounded apart: one without readings has no series.
         if self.series.max(self.rows.len()) >= SERIES_MAX
@@ -160,15 +173,43 @@ impl Readings {
         {
             return REJECTED;
         }
-        let own = self.tags.tags.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+        let own = self.tags.tags.iter().map(|(k, v)| (&**k, &**v));
         let all: Vec<_> = own.chain(tags.iter().copied()).collect();
         let (id, row) = self.catalogue.row(measurement, &all);
-        let at = *self.row_ids.entry(id).or_insert_with(|| {
+        let known = match &self.index {
+            Some(index) => index.by_id.get(&id).copied(),
+            None => self.rows.iter().position(|row| row.id == id).map(place),
+        };
+        let at = known.unwrap_or_else(|| {
             push_tight(&mut self.rows, LocalRow { row, id, cursor: 0, fields: Vec::new() });
-            u32::try_from(self.rows.len() - 1).expect("rows are bounded by series")
+            place(self.rows.len() - 1)
         });
-        self.row_index.insert(hash, at);
+        if self.index.is_none() && self.rows.len() > UNINDEXED_ROWS_MAX {
+            let by_id = self.rows.iter().enumerate().map(|(at, row)| (row.id, place(at)));
+            self.index = Some(Box::new(Index { by_id: by_id.collect(), ..Index::default() }));
+        }
+        if let Some(index) = &mut self.index {
+            index.by_id.insert(id, at);
+            index.by_text.insert(hash, at);
+        }
         RowRef(at)
+    }
+
+    /// Where a row is; if it is not there, the hash it is to have.
+    fn find(&self, measurement: &str, tags: &[(&str, &str)]) -> Result<u32, u64> {
+        let is_it = |at: usize| self.is_row(&self.rows[at].row, measurement, tags);
+        let hash = || hash_row(measurement, tags);
+        let Some(index) = &self.index else {
+            return (0..self.rows.len()).find(|at| is_it(*at)).map(place).ok_or_else(hash);
+        };
+        let mut hash = hash();
+        while let Some(at) = index.by_text.get(&hash) {
+            if is_it(*at as usize) {
+                return Ok(*at);
+            }
+            hash = hash.wrapping_add(1);
+        }
+        Err(hash)
     }
 
     fn is_row(&self, row: &Row, measurement: &str, tags: &[(&str, &str)]) -> bool {
@@ -176,7 +217,7 @@ impl Readings {
             let (name, value) = tags[i];
             !value.is_empty()
                 && !tags[..i].iter().any(|(earlier, _)| *earlier == name)
-                && !self.tags.tags.iter().any(|(own, _)| own == name)
+                && !self.tags.tags.iter().any(|(own, _)| **own == *name)
         };
         let own = self.tags.tags.iter().filter(|(_, value)| !value.is_empty()).count();
         *row.measurement == *measurement
@@ -211,11 +252,13 @@ impl Readings {
             }
             self.samples.push(Sample { series, value });
         }
-        if let Some(after) = self.stale_after {
-            let field = u32::try_from(position).expect("fields are bounded by series");
+        if let Some(expiring) = &mut self.expiring
+            && let Some(after) = expiring.after
+        {
             let at = Instant::now() + after;
-            self.expiries.insert(series, Expiry { at, row: row.0, field });
-            self.no_expiry_before = Some(self.no_expiry_before.map_or(at, |next| next.min(at)));
+            let expiry = Expiry { at, row: row.0, field: place(position) };
+            expiring.expiries.insert(series, expiry);
+            expiring.not_before = Some(expiring.not_before.map_or(at, |next| next.min(at)));
         }
     }
 
@@ -240,13 +283,15 @@ impl Readings {
             local.fields.len() - 1
         };
         let next = if position + 1 == local.fields.len() { 0 } else { position + 1 };
-        local.cursor = u32::try_from(next).expect("fields are bounded by series");
+        local.cursor = place(next);
         Some(position)
     }
 
     /// From here on, a series written and then not written again for this long goes stale.
     pub fn stale_after(&mut self, after: Option<Duration>) {
-        self.stale_after = after;
+        if after.is_some() || self.expiring.is_some() {
+            self.expiring.get_or_insert_default().after = after;
+        }
     }
 
     /// Ends a batch here: what follows belongs to another message, with its own time.
@@ -282,7 +327,10 @@ impl Readings {
         let since = self.poll_started;
         self.mark_stale(|field| field.written < since);
         let rows = &self.rows;
-        self.expiries.retain(|_, e| rows[e.row as usize].fields[e.field as usize].written != 0);
+        if let Some(expiring) = &mut self.expiring {
+            let is_there = |e: &Expiry| rows[e.row as usize].fields[e.field as usize].written != 0;
+            expiring.expiries.retain(|_, expiry| is_there(expiry));
+        }
     }
 
     fn mark_stale(&mut self, is_stale: impl Fn(&LocalField) -> bool) {
@@ -298,17 +346,18 @@ impl Readings {
     /// before.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Instant> {
-        self.no_expiry_before
+        self.expiring.as_ref()?.not_before
     }
 
     /// Writes the stale mark for the series that have run out by now.
     pub fn expire(&mut self) {
         let now = Instant::now();
-        if self.no_expiry_before.is_none_or(|next| now < next) {
+        let Self { expiring, rows, samples, .. } = self;
+        let Some(expiring) = expiring else { return };
+        if expiring.not_before.is_none_or(|next| now < next) {
             return;
         }
-        let Self { expiries, rows, samples, .. } = self;
-        expiries.retain(|series, expiry| {
+        expiring.expiries.retain(|series, expiry| {
             let over = expiry.at <= now;
             if over {
                 rows[expiry.row as usize].fields[expiry.field as usize].written = 0;
@@ -316,7 +365,7 @@ impl Readings {
             }
             !over
         });
-        self.no_expiry_before = expiries.values().map(|expiry| expiry.at).min();
+        expiring.not_before = expiring.expiries.values().map(|expiry| expiry.at).min();
     }
 
     /// The time batches are stamped with.
@@ -342,6 +391,11 @@ impl Readings {
     pub fn target(&self) -> &Arc<str> {
         &self.tags.target
     }
+}
+
+/// A place among rows or fields, which are bounded by [`SERIES_MAX`].
+fn place(at: usize) -> u32 {
+    u32::try_from(at).expect("rows and fields are bounded")
 }
 
 fn hash_row(measurement: &str, tags: &[(&str, &str)]) -> u64 {

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, info_span, warn};
 
+use super::counts::Counts;
+use super::grid::Grid;
 use super::{Env, Status};
 use crate::backoff::Backoff;
 use crate::config::{Target, show_duration};
 use crate::events::{Event, TargetEvent};
-use crate::metrics::Counter;
 use crate::pollers::{Cadence, PollError, Poller, Reason};
 use crate::sample::{Batch, Readings, TargetTags, Written, until};
 
@@ -23,64 +25,55 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// One target being polled.
 pub(super) struct Task {
-    env: Env,
-    target: Arc<Target>,
+    pub(super) env: Arc<Env>,
+    pub(super) target: Arc<Target>,
     status: Arc<Status>,
+    counts: Arc<Counts>,
     cadence: Cadence,
+    grid: Grid,
     readings: Readings,
     /// For targets that speak when they like: `target_up` and its like. Apart from the rest,
     /// because the readings are lent to the poller when it is time to say that it is still up.
     about: Option<Box<Readings>>,
     /// When a target that speaks when it likes says next that it is up.
     beat: Instant,
-    polls: Counter,
-    batches: Counter,
-    rejected: Counter,
-    missed: Counter,
-    failures: [Option<Counter>; Reason::ALL.len()],
 }
 
 impl Task {
     pub(super) fn new(
-        env: Env,
+        env: Arc<Env>,
+        counts: Arc<Counts>,
         target: Arc<Target>,
         status: Arc<Status>,
         cadence: Cadence,
+        grid: Grid,
     ) -> Self {
         let tags = TargetTags { target: target.name.clone(), tags: target.tags.clone() };
         let readings =
             || Readings::new(env.catalogue.clone(), env.shared.clock.clone(), tags.clone());
-        let kind = [("kind", target.kind.name())];
         Self {
             readings: readings(),
             about: matches!(cadence, Cadence::OnArrival { .. }).then(|| Box::new(readings())),
             beat: Instant::now(),
-            polls: env.metrics.counter("watchpost_polls_total", "Polls ended.", &kind),
-            batches: env.metrics.counter("watchpost_batches_total", "Batches read.", &kind),
-            rejected: env.metrics.counter(
-                "watchpost_readings_rejected_total",
-                "Readings left out: not finite, a label too long or a series too many.",
-                &kind,
-            ),
-            missed: env.metrics.counter(
-                "watchpost_polls_missed_total",
-                "Polls left out because the one before, or the machine, took too long.",
-                &kind,
-            ),
-            failures: Default::default(),
             env,
             target,
             status,
+            counts,
             cadence,
+            grid,
         }
     }
 
-    /// Polls until dropped.
-    pub(super) async fn run<P: Poller>(&mut self, make: &impl Fn() -> P) {
-        match self.cadence {
-            Cadence::Every { interval, deadline } => self.every(interval, deadline, make).await,
-            // Apart, so that the many that are polled on the beat do not pay for its room.
-            Cadence::OnArrival { quiet } => Box::pin(self.on_arrival(quiet, make)).await,
+    /// Polls until dropped. No `async fn`, as [`Task::every`] is none: it would hold its arguments
+    /// twice, in every one of ten thousand tasks.
+    #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
+    pub(super) fn run<P: Poller>(&mut self, make: &impl Fn() -> P) -> impl Future<Output = ()> {
+        async move {
+            match self.cadence {
+                Cadence::Every { interval, deadline } => self.every(interval, deadline, make).await,
+                // Apart, so that the many that are polled on the beat do not pay for its room.
+                Cadence::OnArrival { quiet } => Box::pin(self.on_arrival(quiet, make)).await,
+            }
         }
     }
 
@@ -98,42 +91,47 @@ impl Task {
     /// Polls on the beat. The phase is random, so that ten thousand targets do not fire at once:
     /// their replies would overflow the socket's buffer and look like loss. A beat that is missed
     /// is left out, not made up for.
-    async fn every<P: Poller>(
+    #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
+    fn every<P: Poller>(
         &mut self,
         interval: Duration,
         deadline: Duration,
         make: &impl Fn() -> P,
-    ) {
-        let mut poller = make();
-        let mut due = Instant::now() + interval.mul_f64(fastrand::f64());
-        loop {
-            sleep_until(due).await;
-            let started = Instant::now();
-            // On the heap only while it lasts: of ten thousand targets few are polled at a time.
-            let poll = Box::pin(AssertUnwindSafe(poller.poll(&mut self.readings)).catch_unwind());
-            let result = match timeout_at(started + deadline, poll).await {
-                Ok(Ok(result)) => result,
-                Ok(Err(panic)) => Err(bug(&*panic)),
-                Err(_) => Err(overdue("no answer within", deadline)),
-            };
-            if matches!(&result, Err(error) if error.reason == Reason::Bug) {
-                poller = make();
-            }
-            self.report_poll(&result, started.elapsed()).await;
-            due += interval;
-            let now = Instant::now();
-            if due <= now {
-                let missed = (now - due).as_nanos() / interval.as_nanos().max(1) + 1;
-                let missed = u32::try_from(missed).unwrap_or(u32::MAX);
-                self.status.with(|state| state.late += u64::from(missed));
-                self.missed.add(u64::from(missed));
-                due += interval.saturating_mul(missed);
+    ) -> impl Future<Output = ()> {
+        async move {
+            let mut poller = make();
+            let mut due = Instant::now() + interval.mul_f64(fastrand::f64());
+            loop {
+                sleep_until(self.grid.at_or_before(due, interval)).await;
+                let started = Instant::now();
+                // On the heap only while it lasts: of ten thousand targets few are polled at a time.
+                let poll =
+                    Box::pin(AssertUnwindSafe(poller.poll(&mut self.readings)).catch_unwind());
+                let result = match timeout_at(started + deadline, poll).await {
+                    Ok(Ok(result)) => result,
+                    Ok(Err(panic)) => Err(bug(&*panic)),
+                    Err(_) => Err(overdue("no answer within", deadline)),
+                };
+                if matches!(&result, Err(error) if error.reason == Reason::Bug) {
+                    poller = make();
+                }
+                let batches = self.report_poll(&result, started.elapsed());
+                self.send(batches).await;
+                due += interval;
+                let now = Instant::now();
+                if due <= now {
+                    let missed = (now - due).as_nanos() / interval.as_nanos().max(1) + 1;
+                    let missed = u32::try_from(missed).unwrap_or(u32::MAX);
+                    self.status.with(|state| state.late += u64::from(missed));
+                    self.counts.missed.add(u64::from(missed));
+                    due += interval.saturating_mul(missed);
+                }
             }
         }
     }
 
     /// Writes what is known about the target itself beside what was read: a poll is one batch.
-    async fn report_poll(&mut self, result: &Result<(), PollError>, took: Duration) {
+    fn report_poll(&mut self, result: &Result<(), PollError>, took: Duration) -> Vec<Batch> {
         self.account(result, took);
         let failures = self.status.with(|state| state.failures);
         describe(&mut self.readings, result.is_ok(), &failures);
@@ -144,8 +142,7 @@ impl Task {
             self.readings.stale_others();
             Written::News
         };
-        let batches = self.readings.finish(written);
-        self.send(batches).await;
+        self.readings.finish(written)
     }
 
     /// Waits for what the target says. After a failure the next try waits, longer each time; after
@@ -225,17 +222,21 @@ impl Task {
     }
 
     async fn send(&self, batches: Vec<Batch>) {
-        if !batches.is_empty() {
-            self.batches.add(batches.len() as u64);
-            // Cannot fail: the pipeline ends only after every target has.
-            drop(self.env.bus.send(batches).await);
+        if batches.is_empty() {
+            return;
+        }
+        self.counts.batches.add(batches.len() as u64);
+        // Waiting for room is seldom, and large. It cannot fail: the pipeline ends only after
+        // every target has.
+        if let Err(TrySendError::Full(batches)) = self.env.bus.try_send(batches) {
+            drop(Box::pin(self.env.bus.send(batches)).await);
         }
     }
 
     /// Counts a poll, and tells the world if it changes what the target is; returns whether it
     /// does.
     fn account(&mut self, result: &Result<(), PollError>, took: Duration) -> bool {
-        self.polls.inc();
+        self.counts.polls.inc();
         let now = self.readings.now();
         let (rejected, series) = (self.readings.rejected(), self.readings.series_len());
         let (before, rejected_before) = self.status.with(|state| {
@@ -254,18 +255,14 @@ impl Task {
             }
             (before, rejected_before)
         });
-        self.rejected.add(rejected - rejected_before);
+        self.counts.rejected.add(rejected - rejected_before);
         if rejected_before == 0 && rejected > 0 {
             // Once: whether it goes on can be seen by the counter.
             let span = info_span!("target", id = self.target.id());
             span.in_scope(|| warn!(rejected, "leaves out readings it cannot take"));
         }
         if let Err(error) = result {
-            let labels = [("kind", self.target.kind.name()), ("reason", error.reason.as_str())];
-            let metrics = &self.env.metrics;
-            let make =
-                || metrics.counter("watchpost_poll_failures_total", "Failed polls.", &labels);
-            self.failures[error.reason as usize].get_or_insert_with(make).inc();
+            self.counts.failed(error.reason, &self.env.metrics);
         }
         let news = before != Some(result.is_ok());
         if news {

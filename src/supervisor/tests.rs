@@ -39,7 +39,7 @@ impl Poller for Scripted {
 }
 
 struct Bench {
-    env: Env,
+    env: Arc<Env>,
     bus: mpsc::Receiver<Vec<Batch>>,
     target: Arc<Target>,
     status: Arc<Status>,
@@ -53,13 +53,14 @@ fn targets(toml: &str) -> Vec<Arc<Target>> {
 fn bench() -> Bench {
     let (sender, bus) = mpsc::channel(64);
     let clock = Arc::new(Clock::starting_at(Timestamp::from_secs(0)));
-    let env = Env {
+    let env = Arc::new(Env {
         catalogue: Arc::default(),
         shared: Arc::new(Shared::new(clock)),
         metrics: Arc::default(),
         events: Events::default(),
         bus: sender,
-    };
+        started: Instant::now(),
+    });
     let target = targets("[host.t]\n").remove(0);
     let status = Arc::new(Status::new(target.clone()));
     Bench { env, bus, target, status, tasks: JoinSet::new() }
@@ -70,8 +71,10 @@ impl Bench {
         let script = Arc::new(Mutex::new(acts.iter().cloned().collect::<VecDeque<_>>()));
         let made = Arc::new(Mutex::new(0));
         let count = made.clone();
+        let counts = Arc::new(Counts::new(&self.env.metrics, "host"));
+        let (env, target) = (self.env.clone(), self.target.clone());
         let mut task =
-            Task::new(self.env.clone(), self.target.clone(), self.status.clone(), cadence);
+            Task::new(env, counts, target, self.status.clone(), cadence, Grid::default());
         self.tasks.spawn(async move {
             let make = || {
                 *count.lock().unwrap() += 1;
@@ -191,7 +194,7 @@ async fn a_full_bus_makes_polling_wait_and_loses_nothing() {
 #[tokio::test(start_paused = true)]
 async fn an_update_leaves_alone_what_did_not_change() {
     let Bench { env, mut bus, .. } = bench();
-    let mut supervisor = Supervisor::new(env);
+    let mut supervisor = Supervisor::new(Arc::into_inner(env).unwrap());
     let before = targets("[host.a]\n[host.b]\n[host.c]\n");
     let after = targets("[host.a]\n[host.b]\ninterval = \"5s\"\n[host.d]\n");
     let change = supervisor.update(&before).await;
@@ -203,4 +206,22 @@ async fn an_update_leaves_alone_what_did_not_change() {
     assert_eq!(ids, ["host.a", "host.b", "host.d"]);
     supervisor.close().await;
     while bus.recv().await.is_some() {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_polled_on_the_beat_waits_in_little_room() {
+    struct Size(Task);
+    impl Visitor for Size {
+        type Output = usize;
+        fn visit<K: Kind>(self, kind: &Arc<K>) -> usize {
+            size_of_val(&life(self.0, kind.clone(), oneshot::channel().1))
+        }
+    }
+    let Bench { env, status, .. } = bench();
+    let target = targets("[icmp.t]\nhost = \"127.0.0.1\"\n").remove(0);
+    let counts = Arc::new(Counts::new(&env.metrics, "icmp"));
+    let task = Task::new(env, counts, target.clone(), status, EVERY, Grid::default());
+    // Ten thousand of these must fit into 40 MB beside all else.
+    let bytes = target.kind.visit(Size(task));
+    assert!(bytes <= 760, "{bytes} bytes");
 }

@@ -1,6 +1,6 @@
 //! Probes of the network against servers that behave and servers that do not.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ fn http(keys: &str) -> Driven<watchpost::pollers::http::Http> {
 }
 
 fn icmp(keys: &str, shared: &Arc<Shared>) -> Driven<watchpost::pollers::icmp::Icmp> {
-    let target = config(&format!("[icmp.t]\nhost = \"127.0.0.1\"\n{keys}")).targets[0].clone();
+    let target = config(&format!("[icmp.t]\n{keys}")).targets[0].clone();
     let KindConfig::Icmp(kind) = &target.kind else { panic!("an icmp target") };
     Driven::new(&**kind, &target, shared)
 }
@@ -266,38 +266,91 @@ enum Say {
     Unreachable,
 }
 
+/// Two packets a poll.
+const SAYS: [Say; 12] = [
+    Say::Unreachable,
+    Say::Unreachable,
+    Say::Reply(3),
+    Say::Reply(1),
+    Say::Reply(1),
+    Say::Unreachable,
+    Say::Nothing,
+    Say::Nothing,
+    Say::ReplyToLast,
+    Say::Nothing,
+    Say::Reply(1),
+    Say::Reply(1),
+];
+
 /// Stands in for the kernel's echo replies.
-async fn respond(says: &[Say]) {
-    std::fs::write("/proc/sys/net/ipv4/icmp_echo_ignore_all", "1").unwrap();
-    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).unwrap();
-    socket.set_nonblocking(true).unwrap();
-    let socket = UdpSocket::from_std(socket.into()).unwrap();
-    let here = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let (mut packet, mut last) = ([0; 2_048], Vec::new());
-    for say in says {
-        let request = loop {
-            let length = socket.recv(&mut packet).await.unwrap();
-            if packet[20] == 8 {
-                break packet[..length].to_vec();
+struct Responder {
+    here: IpAddr,
+    socket: UdpSocket,
+}
+
+impl Responder {
+    fn new(here: IpAddr) -> Self {
+        let (domain, protocol, ignore) = match here {
+            IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4, "ipv4/icmp_echo_ignore_all"),
+            IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6, "ipv6/icmp/echo_ignore_all"),
+        };
+        std::fs::write(Path::new("/proc/sys/net").join(ignore), "1").unwrap();
+        let socket = Socket::new(domain, Type::RAW, Some(protocol)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Self { here, socket: UdpSocket::from_std(socket.into()).unwrap() }
+    }
+
+    async fn respond(&self, says: &[Say]) {
+        let mut last = Vec::new();
+        for say in says {
+            let request = self.request().await;
+            let mut reply = request.clone();
+            reply[0] = if self.here.is_ipv4() { 0 } else { 129 };
+            let (message, times) = match say {
+                Say::Nothing => (Vec::new(), 0),
+                Say::Reply(times) => (reply.clone(), *times),
+                Say::ReplyToLast => (last, 1),
+                Say::Unreachable => (self.unreachable(&request), 1),
+            };
+            for _ in 0..times {
+                let message = with_checksum(message.clone());
+                self.socket.send_to(&message, (self.here, 0)).await.unwrap();
             }
-        };
-        let mut reply = request[20..].to_vec();
-        reply[0] = 0;
-        let (message, times) = match say {
-            Say::Nothing => (Vec::new(), 0),
-            Say::Reply(times) => (reply.clone(), *times),
-            Say::ReplyToLast => (last, 1),
-            // RFC 792: type 3, code 1, four bytes unused, then the packet's head.
-            Say::Unreachable => ([&[3, 1, 0, 0, 0, 0, 0, 0], &request[..28]].concat(), 1),
-        };
-        for _ in 0..times {
-            socket.send_to(&with_checksum(message.clone()), here).await.unwrap();
+            last = reply;
         }
-        last = reply;
+    }
+
+    /// The next echo request, without its IP header, which a raw socket shows in IPv4 alone.
+    async fn request(&self) -> Vec<u8> {
+        let (head, kind) = if self.here.is_ipv4() { (20, 8) } else { (0, 128) };
+        let mut packet = [0; 2_048];
+        loop {
+            let length = self.socket.recv(&mut packet).await.unwrap();
+            if packet[head] == kind {
+                return packet[head..length].to_vec();
+            }
+        }
+    }
+
+    /// RFC 792 and RFC 4443 §3.1: host, or address, unreachable; then the packet it is about.
+    fn unreachable(&self, request: &[u8]) -> Vec<u8> {
+        let quoted = &request[..8];
+        match self.here {
+            IpAddr::V4(here) => {
+                let head = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0];
+                let addresses = [here.octets(), here.octets()].concat();
+                [&[3, 1, 0, 0, 0, 0, 0, 0], &head[..], &addresses, quoted].concat()
+            }
+            IpAddr::V6(here) => {
+                let head = [0x60, 0, 0, 0, 0, 8, 58, 64];
+                let addresses = [here.octets(), here.octets()].concat();
+                [&[1, 3, 0, 0, 0, 0, 0, 0], &head[..], &addresses, quoted].concat()
+            }
+        }
     }
 }
 
-/// RFC 1071.
+/// RFC 1071. In ICMPv6 the kernel makes it.
 fn with_checksum(mut message: Vec<u8>) -> Vec<u8> {
     message[2..4].fill(0);
     let words = message
@@ -311,6 +364,37 @@ fn with_checksum(mut message: Vec<u8>) -> Vec<u8> {
     message
 }
 
+/// Asks as [`SAYS`] answers, with packets a tenth of a second apart.
+async fn ask(here: IpAddr) {
+    let keys = format!("host = \"{here}\"\ncount = 2\ntimeout = \"900ms\"");
+    let mut probe = icmp(&keys, &shared());
+    let started = tokio::time::Instant::now();
+    let (result, written) = probe.poll().await;
+    assert_eq!(reason(&result), Some(Reason::Unreachable), "{result:?}");
+    assert!(started.elapsed() < Duration::from_millis(800), "it is known at once");
+    assert_eq!(value(&written, "icmp_loss_ratio"), Some(1.0));
+    assert_eq!(value(&written, "icmp_rtt_seconds"), None);
+    for (received, duplicates) in [(2.0, 2.0), (1.0, 0.0)] {
+        let (result, written) = probe.poll().await;
+        assert_eq!(result, Ok(()));
+        assert_eq!(value(&written, "icmp_received"), Some(received));
+        assert_eq!(value(&written, "icmp_duplicates"), Some(duplicates));
+        assert_eq!(value(&written, "icmp_ttl"), Some(64.0));
+    }
+    // The second of these gets a reply to the first one's packet, which is late, and none of its own.
+    for _ in 0..2 {
+        let (result, written) = probe.poll().await;
+        assert_eq!(reason(&result), Some(Reason::Timeout), "{result:?}");
+        assert_eq!(value(&written, "icmp_received"), Some(0.0));
+        assert_eq!(value(&written, "icmp_duplicates"), Some(0.0));
+    }
+    let (result, written) = probe.poll().await;
+    assert_eq!(result, Ok(()));
+    assert_eq!(value(&written, "icmp_duplicates"), Some(0.0));
+}
+
+const HERE: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+
 #[tokio::test]
 async fn duplicate_and_late_replies_and_unreachable_messages_are_what_they_are() {
     if !is_in_namespace(
@@ -319,36 +403,42 @@ async fn duplicate_and_late_replies_and_unreachable_messages_are_what_they_are()
     ) {
         return;
     }
-    let shared = shared();
-    let mut probe = icmp("timeout = \"300ms\"", &shared);
-    let says = [
-        Say::Unreachable,
-        Say::Reply(3),
-        Say::Reply(1),
-        Say::Nothing,
-        Say::ReplyToLast,
-        Say::Reply(1),
-    ];
-    let polls = async {
-        let (result, written) = probe.poll().await;
-        assert_eq!(reason(&result), Some(Reason::Unreachable), "{result:?}");
-        assert_eq!(value(&written, "icmp_loss_ratio"), Some(1.0));
-        assert_eq!(value(&written, "icmp_rtt_seconds"), None);
-        for _ in 0..2 {
-            let (result, written) = probe.poll().await;
-            assert_eq!(result, Ok(()));
-            assert_eq!(value(&written, "icmp_received"), Some(1.0));
-            assert_eq!(value(&written, "icmp_ttl"), Some(64.0));
-        }
-        // The second of these gets the first one's reply, which is late, and not its own.
-        for _ in 0..2 {
-            let (result, written) = probe.poll().await;
-            assert_eq!(reason(&result), Some(Reason::Timeout), "{result:?}");
-            assert_eq!(value(&written, "icmp_received"), Some(0.0));
-        }
-        assert_eq!(probe.poll().await.0, Ok(()));
-    };
-    tokio::join!(respond(&says), polls);
+    for here in HERE {
+        let responder = Responder::new(here);
+        tokio::join!(responder.respond(&SAYS), ask(here));
+    }
+}
+
+#[tokio::test]
+async fn an_unprivileged_socket_hears_all_that_a_raw_one_does() {
+    const NAME: &str = "an_unprivileged_socket_hears_all_that_a_raw_one_does";
+    const ASKS: &str = "WATCHPOST_TEST_ASKS";
+    if let Ok(here) = std::env::var(ASKS) {
+        return ask(here.parse().unwrap()).await;
+    }
+    if !is_in_namespace(NAME, None) {
+        return;
+    }
+    std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 2147483647").unwrap();
+    for here in HERE {
+        let responder = Responder::new(here);
+        // The one who answers needs the right that the one who asks must not have.
+        let mut command = tokio::process::Command::new("setpriv");
+        command.args(["--bounding-set", "-net_raw", "--inh-caps", "-net_raw"]);
+        command.arg(std::env::current_exe().unwrap());
+        command.args(["--exact", &format!("net::{NAME}"), "--nocapture"]);
+        let asked = command.env(ASKS, here.to_string()).kill_on_drop(true).output();
+        let answering = async {
+            responder.respond(&SAYS).await;
+            std::future::pending::<()>().await;
+        };
+        let asked = tokio::select! {
+            asked = asked => asked.unwrap(),
+            () = answering => unreachable!("it never ends"),
+        };
+        let told = String::from_utf8_lossy(&asked.stderr);
+        assert!(asked.status.success(), "{}{told}", String::from_utf8_lossy(&asked.stdout));
+    }
 }
 
 #[tokio::test]
@@ -358,7 +448,7 @@ async fn without_the_right_to_a_raw_socket_an_unprivileged_one_does_or_it_says_w
         return;
     }
     let shared = shared();
-    let mut probe = icmp("timeout = \"2s\"\ncount = 2", &shared);
+    let mut probe = icmp("host = \"127.0.0.1\"\ntimeout = \"2s\"\ncount = 2", &shared);
     let range = Path::new("/proc/sys/net/ipv4/ping_group_range");
     std::fs::write(range, "1 0").unwrap();
     let error = probe.poll().await.0.unwrap_err();
@@ -370,5 +460,5 @@ async fn without_the_right_to_a_raw_socket_an_unprivileged_one_does_or_it_says_w
     let (result, written) = probe.poll().await;
     assert_eq!(result, Ok(()));
     assert_eq!(value(&written, "icmp_received"), Some(2.0));
-    assert_eq!(value(&written, "icmp_ttl"), None);
+    assert_eq!(value(&written, "icmp_ttl"), Some(64.0));
 }

@@ -84,7 +84,7 @@ impl Wire {
 fn target(text: &str) -> (Arc<Target>, Config) {
     let target = config(text).targets[0].clone();
     let KindConfig::Serial(kind) = target.kind.clone() else { panic!("a serial target") };
-    (target, *kind)
+    (target, (*kind).clone())
 }
 
 const NUMBER: &str = "format = 'number'";
@@ -132,7 +132,7 @@ async fn probes_that_share_a_line_are_told_apart_by_what_they_say() {
         let Some(wire) = Wire::lay().await else { return };
         let table = wire.table(keys);
         let own = config(&table).targets[0].tags.clone();
-        let names: Vec<_> = own.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<_> = own.iter().map(|(name, _)| &**name).collect();
         assert_eq!(names, ["target", "kind", "rack"], "what lines say is no tag of the target");
         let mut driven = wire.driven(keys, &shared());
         driven.poll().await.0.unwrap();

@@ -41,7 +41,7 @@ impl Polled {
         let readings = Readings::new(catalogue.clone(), clock, tags);
         Self {
             poller: config.poller(&target, &shared),
-            config: *config,
+            config: (*config).clone(),
             shared,
             readings,
             catalogue,

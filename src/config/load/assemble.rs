@@ -1,5 +1,6 @@
 //! From all that was read to a [`Config`], once one table says nothing against another.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,15 +19,31 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// The share of the interval a poll may take at most where no timeout is written.
 const TIMEOUT_SHARE_MAX: f64 = 0.9;
 
+/// Each text once: of ten thousand targets, many have the same tags.
+#[derive(Default)]
+struct Words(HashSet<Arc<str>>);
+
+impl Words {
+    fn get(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(text) {
+            return known.clone();
+        }
+        let new: Arc<str> = text.into();
+        self.0.insert(new.clone());
+        new
+    }
+}
+
 impl Draft<'_> {
     /// Puts it together and checks what one table says of another. What comes with the
     /// configuration are warnings alone.
     pub(super) fn finish(mut self) -> Result<(Config, Diagnostics), Diagnostics> {
         let mut targets = Vec::new();
+        let mut words = Words::default();
         let known: Vec<_> = self.targets.keys().cloned().collect();
         for (id, (place, read)) in std::mem::take(&mut self.targets) {
             let Some((common, kind)) = read else { continue };
-            targets.push(Arc::new(self.target(&id, &place, common, kind)));
+            targets.push(Arc::new(self.target(&id, &place, common, kind, &mut words)));
         }
         if !self.incomplete {
             self.check_references(&known);
@@ -56,7 +73,14 @@ impl Draft<'_> {
     }
 
     /// A target with what it did not say taken from the defaults.
-    fn target(&mut self, id: &str, place: &Place, common: Common, kind: KindConfig) -> Target {
+    fn target(
+        &mut self,
+        id: &str,
+        place: &Place,
+        common: Common,
+        kind: KindConfig,
+        words: &mut Words,
+    ) -> Target {
         let name = id.split_once('.').map_or(id, |(_, name)| name);
         let defaults = self.defaults.as_ref();
         let default_interval = defaults.map_or(DEFAULT_INTERVAL, |d| d.interval);
@@ -81,13 +105,13 @@ impl Draft<'_> {
         } else if let Err(message) = kind.check(interval, timeout) {
             self.diagnostics.error(place, message);
         }
-        let mut tags = vec![
-            ("target".to_owned(), name.to_owned()),
-            ("kind".to_owned(), kind.name().to_owned()),
-        ];
-        tags.extend(self.site.clone().map(|site| ("site".to_owned(), site)));
-        tags.extend(common.tags.into_iter().filter(|(name, _)| !kind.sets_tag(name)));
-        Target { name: name.into(), interval, timeout, tags: tags.into(), kind }
+        let name = words.get(name);
+        let mut tags =
+            vec![(words.get("target"), name.clone()), (words.get("kind"), words.get(kind.name()))];
+        tags.extend(self.site.as_ref().map(|site| (words.get("site"), words.get(site))));
+        let own = common.tags.iter().filter(|(name, _)| !kind.sets_tag(name));
+        tags.extend(own.map(|(name, value)| (words.get(name), words.get(value))));
+        Target { name, interval, timeout, tags: tags.into(), kind }
     }
 
     /// Names that other tables must have: actions of rules, brokers and ports of actions.

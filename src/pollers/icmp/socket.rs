@@ -1,36 +1,29 @@
 //! ICMP sockets: one for all targets that agree on how to send, opened when first asked for.
 //!
-//! A raw socket is preferred: it tells unreachable messages and the reply's TTL, an unprivileged
-//! one ("ping socket") neither. Which it became is logged once, and again when that changes.
+//! A raw socket is preferred; an unprivileged one ("ping socket") does the same where that is not
+//! allowed. Which it became is logged once, and again when that changes.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
 
-use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg, setsockopt, sockopt};
+use nix::sys::socket::{setsockopt, sockopt};
 use rustc_hash::FxHashMap;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
-use socket2::{SockFilter, SockRef, Type};
-use surge_ping::{Client, ICMP};
-use tokio::time::Instant;
+use socket2::{Domain, Protocol, SockAddr, SockFilter, Socket, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::task::{AbortHandle, JoinSet};
 use tracing::{info, warn};
 
+use super::flight::{Flight, Table};
+use super::receive::receive;
 use crate::pollers::{PollError, Reason};
+use crate::wire::icmp::{self, Version};
 
 /// Receive buffer asked for. The default of 208 KiB holds 256 replies: a stall of 25 ms at 10,000
 /// echoes a second loses replies that did arrive. The kernel may give less (`net.core.rmem_max`).
 const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
-
-/// A socket is suspected dead after this many echoes without any reply …
-const SUSPECT_AFTER_LOST: u32 = 32;
-
-/// … and reopened then, though not more often than this: everything may simply be down.
-const REOPEN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How targets that share a socket send.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -78,7 +71,7 @@ impl Sockets {
         }
         let opened = EchoSocket::open(key);
         let access = match &opened {
-            Ok(socket) if socket.raw => Some(Access::Raw),
+            Ok(socket) if socket.line.raw => Some(Access::Raw),
             Ok(_) => Some(Access::Unprivileged),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Some(Access::Denied),
             Err(_) => None,
@@ -105,10 +98,9 @@ impl Sockets {
 fn announce(access: Option<Access>) {
     match access {
         Some(Access::Raw) => info!(socket = "raw", "icmp uses raw sockets"),
-        Some(Access::Unprivileged) => info!(
-            socket = "unprivileged",
-            "icmp uses unprivileged sockets: no unreachable messages, no icmp_ttl; CAP_NET_RAW gives both"
-        ),
+        Some(Access::Unprivileged) => {
+            info!(socket = "unprivileged", "icmp uses unprivileged sockets");
+        }
         Some(Access::Denied) => warn!("{DENIED}"),
         None => {}
     }
@@ -120,55 +112,30 @@ fn open_operation(key: &SocketKey) -> String {
     format!("open an ICMP socket{}{}", interface.unwrap_or_default(), source.unwrap_or_default())
 }
 
-/// One socket and what its echoes must agree on.
+/// One socket, and the task that hears what comes back. The task ends with the socket's last user.
+#[derive(Debug)]
 pub(super) struct EchoSocket {
-    pub(super) client: Client,
-    /// Whether replies come with their TTL, and unreachable messages at all.
-    pub(super) raw: bool,
-    sequence: AtomicU16,
-    lost_in_a_row: AtomicU32,
-    opened: Instant,
+    line: Arc<Line>,
+    hearing: AbortHandle,
+    _task: JoinSet<()>,
     retired: AtomicBool,
-}
-
-impl std::fmt::Debug for EchoSocket {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EchoSocket").field("raw", &self.raw).finish_non_exhaustive()
-    }
 }
 
 impl EchoSocket {
     fn open(key: &SocketKey) -> io::Result<Self> {
-        let kind = if key.ipv6 { ICMP::V6 } else { ICMP::V4 };
-        let mut config = surge_ping::Config::builder().kind(kind).sock_type_hint(Type::RAW);
-        if let Some(source) = key.source {
-            config = config.bind(SocketAddr::new(source, 0));
-        }
-        if let Some(interface) = &key.interface {
-            config = config.interface(interface);
-        }
-        if let Some(ttl) = key.ttl {
-            config = config.ttl(u32::from(ttl));
-        }
-        let client = Client::new(&config.build())?;
-        let raw = client.get_socket().get_type() == Type::RAW;
-        let descriptor = duplicate(client.get_socket().get_native_sock())?;
-        set_options(&descriptor, key, raw)?;
-        Ok(Self {
-            client,
-            raw,
-            sequence: AtomicU16::new(fastrand::u16(..)),
-            lost_in_a_row: AtomicU32::new(0),
-            opened: Instant::now(),
-            retired: AtomicBool::new(false),
-        })
+        let line = Arc::new(Line::open(key)?);
+        let mut task = JoinSet::new();
+        let hearing = task.spawn(receive(line.clone()));
+        Ok(Self { line, hearing, _task: task, retired: AtomicBool::new(false) })
     }
 
-    /// A sequence number no other echo of this socket has had for 65,535 echoes. An unprivileged
-    /// socket has one identifier for all its targets, so this alone tells apart two targets of
-    /// one address, and a late reply from the one that is awaited.
-    pub(super) fn next_sequence(&self) -> u16 {
-        self.sequence.fetch_add(1, Ordering::Relaxed)
+    pub(super) fn is_ipv6(&self) -> bool {
+        self.line.version == Version::V6
+    }
+
+    /// Makes room for the echoes of one poll.
+    pub(super) fn fly(&self, to: SocketAddr, count: u16) -> Result<Flight, PollError> {
+        Flight::new(&self.line, to, count)
     }
 
     /// Takes the socket out of use: the next poll opens another.
@@ -176,84 +143,132 @@ impl EchoSocket {
         self.retired.store(true, Ordering::Relaxed);
     }
 
+    /// Whether it is of no more use, which it also is when nobody hears what comes back.
     pub(super) fn is_retired(&self) -> bool {
-        self.retired.load(Ordering::Relaxed)
-    }
-
-    /// Notes that something came back: the socket works.
-    pub(super) fn note_reply(&self) {
-        // A plain store for every reply would bounce the cache line between threads.
-        if self.lost_in_a_row.load(Ordering::Relaxed) != 0 {
-            self.lost_in_a_row.store(0, Ordering::Relaxed);
-        }
-    }
-
-    /// Notes a loss. surge-ping's receiving task ends unseen if it panics, and a socket may
-    /// outlive its interface: what hears nothing for long is replaced.
-    pub(super) fn note_loss(&self) {
-        let lost = self.lost_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
-        if lost >= SUSPECT_AFTER_LOST && self.opened.elapsed() >= REOPEN_INTERVAL {
-            self.retire();
-        }
+        self.retired.load(Ordering::Relaxed) || self.hearing.is_finished()
     }
 }
 
-fn set_options(descriptor: &OwnedFd, key: &SocketKey, raw: bool) -> io::Result<()> {
-    let socket = SockRef::from(descriptor);
-    if let Some(dscp) = key.dscp {
-        // RFC 2474 §3: the six upper bits; the lower two are ECN's.
-        let field = u32::from(dscp) << 2;
-        if key.ipv6 { socket.set_tclass_v6(field)? } else { socket.set_tos_v4(field)? }
+/// What sending and hearing share.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// Watched for what comes, not for room to send: else every packet that leaves would wake us.
+    pub(super) socket: AsyncFd<Socket>,
+    pub(super) version: Version,
+    pub(super) raw: bool,
+    /// Tells the replies to this socket from those to others, where the kernel does not.
+    pub(super) identifier: u16,
+    table: Mutex<Table>,
+}
+
+impl Line {
+    fn open(key: &SocketKey) -> io::Result<Self> {
+        let (version, domain, protocol) = if key.ipv6 {
+            (Version::V6, Domain::IPV6, Protocol::ICMPV6)
+        } else {
+            (Version::V4, Domain::IPV4, Protocol::ICMPV4)
+        };
+        let (socket, raw) = match Socket::new(domain, Type::RAW, Some(protocol)) {
+            Ok(socket) => (socket, true),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                (Socket::new(domain, Type::DGRAM, Some(protocol))?, false)
+            }
+            Err(error) => return Err(error),
+        };
+        let identifier = fastrand::u16(..);
+        if raw {
+            socket.attach_filter(&replies_to(version, identifier))?;
+        }
+        set_options(&socket, key)?;
+        let socket = watch(socket, Interest::READABLE | Interest::ERROR)?;
+        Ok(Self { socket, version, raw, identifier, table: Mutex::default() })
     }
+
+    /// Runs something on what is on its way. Short, and never across an await.
+    pub(super) fn with_table<T>(&self, what: impl FnOnce(&mut Table) -> T) -> T {
+        what(&mut self.table.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Sends one request now, or says why not.
+    pub(super) fn send(&self, sequence: u16, payload: &[u8], to: &SockAddr) -> io::Result<()> {
+        let echo = icmp::Echo { identifier: self.identifier, sequence };
+        let head = icmp::request(self.version, echo, payload);
+        let parts = [IoSlice::new(&head), IoSlice::new(payload)];
+        let send = || self.socket.get_ref().send_to_vectored(&parts, to).map(drop);
+        match send() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+            // It may be another packet's: an error message that comes in fails the next call,
+            // whatever that is (icmp(7), IP_RECVERR), and is told by the error queue anyway.
+            Err(_) => send(),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Waits until there is room to send.
+    pub(super) async fn has_room(&self) -> io::Result<()> {
+        let socket = self.socket.get_ref().try_clone()?;
+        watch(socket, Interest::WRITABLE)?.writable().await.map(drop)
+    }
+}
+
+/// Watches a socket for nothing but what is asked for, which tokio's own sockets can not.
+#[expect(deprecated, reason = "a Socket owns its descriptor for life; the successor is unsafe")]
+fn watch(socket: Socket, interest: Interest) -> io::Result<AsyncFd<Socket>> {
+    AsyncFd::with_interest(socket, interest)
+}
+
+fn set_options(socket: &Socket, key: &SocketKey) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    if let Some(name) = &key.interface {
+        socket.bind_device(Some(name.as_bytes()))?;
+    }
+    if let Some(source) = key.source {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    // RFC 2474 §3: the code point is the six upper bits; the lower two are ECN's.
+    let field = key.dscp.map(|dscp| u32::from(dscp) << 2);
+    let ttl = key.ttl.map(u32::from);
+    if key.ipv6 {
+        field.map_or(Ok(()), |field| socket.set_tclass_v6(field))?;
+        ttl.map_or(Ok(()), |ttl| socket.set_unicast_hops_v6(ttl))?;
+        setsockopt(socket, sockopt::Ipv6RecvHopLimit, &true)?;
+        setsockopt(socket, sockopt::Ipv6RecvErr, &true)?;
+    } else {
+        field.map_or(Ok(()), |field| socket.set_tos_v4(field))?;
+        ttl.map_or(Ok(()), |ttl| socket.set_ttl_v4(ttl))?;
+        setsockopt(socket, sockopt::Ipv4RecvTtl, &true)?;
+        setsockopt(socket, sockopt::Ipv4RecvErr, &true)?;
+    }
+    setsockopt(socket, sockopt::ReceiveTimestampns, &true)?;
     // Without CAP_NET_ADMIN the buffer is what `rmem_max` allows; neither is worth a failed poll.
-    if setsockopt(descriptor, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).is_err() {
-        let _unchanged = setsockopt(descriptor, sockopt::RcvBuf, &RECEIVE_BUFFER_BYTES);
-    }
-    if raw && !key.ipv6 {
-        socket.attach_filter(REPLIES_AND_ERRORS)?;
+    if setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).is_err() {
+        let _unchanged = setsockopt(socket, sockopt::RcvBuf, &RECEIVE_BUFFER_BYTES);
     }
     Ok(())
 }
 
-/// Lets a raw IPv4 socket hear echo replies (0), unreachable (3), time exceeded (11) and parameter
-/// problem (12) alone: it would hear every ICMP message of the host, and a redirect (5) would make
-/// surge-ping stop waiting for the reply.
-const REPLIES_AND_ERRORS: &[SockFilter] = {
+/// Lets a raw socket hear the replies to its own requests alone: it would hear every ICMP message
+/// of the host. Error messages come by the error queue, which no filter stops.
+///
+/// A packet begins with its header in IPv4, and with the message in IPv6 (raw(7), RFC 3542 §3).
+fn replies_to(version: Version, identifier: u16) -> [SockFilter; 7] {
     const LOAD_HEADER_LENGTH: u16 = 0xb1;
-    const LOAD_BYTE_AFTER_HEADER: u16 = 0x50;
+    const LOAD_INDEX: u16 = 0x01;
+    const LOAD_BYTE_AT_INDEX: u16 = 0x50;
+    const LOAD_HALF_WORD_AT_INDEX: u16 = 0x48;
     const JUMP_IF_EQUAL: u16 = 0x15;
     const RETURN: u16 = 0x06;
-    &[
-        SockFilter::new(LOAD_HEADER_LENGTH, 0, 0, 0),
-        SockFilter::new(LOAD_BYTE_AFTER_HEADER, 0, 0, 0),
-        SockFilter::new(JUMP_IF_EQUAL, 4, 0, 0),
-        SockFilter::new(JUMP_IF_EQUAL, 3, 0, 3),
-        SockFilter::new(JUMP_IF_EQUAL, 2, 0, 11),
-        SockFilter::new(JUMP_IF_EQUAL, 1, 0, 12),
-        SockFilter::new(RETURN, 0, 0, 0),
+    let to_message = match version {
+        Version::V4 => LOAD_HEADER_LENGTH,
+        Version::V6 => LOAD_INDEX,
+    };
+    [
+        SockFilter::new(to_message, 0, 0, 0),
+        SockFilter::new(LOAD_BYTE_AT_INDEX, 0, 0, 0),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 3, u32::from(version.reply())),
+        SockFilter::new(LOAD_HALF_WORD_AT_INDEX, 0, 0, 4),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, u32::from(identifier)),
         SockFilter::new(RETURN, 0, 0, u32::MAX),
+        SockFilter::new(RETURN, 0, 0, 0),
     ]
-};
-
-/// An owned duplicate of a descriptor known only by its number, which is all surge-ping gives.
-///
-/// Sent to ourselves over a socket pair (unix(7), `SCM_RIGHTS`): the kernel checks the number, so
-/// nothing has to be taken on trust.
-fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
-    let (here, there) = UnixStream::pair()?;
-    let (byte, rights) = ([IoSlice::new(b"d")], [number]);
-    let message = [ControlMessage::ScmRights(&rights)];
-    sendmsg::<UnixAddr>(here.as_raw_fd(), &byte, &message, MsgFlags::empty(), None)?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    let mut into = [IoSliceMut::new(&mut byte)];
-    rustix::net::recvmsg(&there, &mut into, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let mut received = control.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-        _ => None,
-    });
-    received
-        .find_map(|mut descriptors| descriptors.next())
-        .ok_or_else(|| io::Error::other("the descriptor did not come back"))
 }

@@ -13,10 +13,10 @@ pub(super) struct Statistics {
 }
 
 impl Statistics {
-    /// Of the round-trip times in the order the packets were sent, `None` for a lost one; nothing
-    /// where all are lost.
-    pub(super) fn of(round_trips: &[Option<Duration>]) -> Option<Self> {
-        let mut seconds = round_trips.iter().flatten().map(Duration::as_secs_f64);
+    /// Of the round-trip times there are, in the order the packets were sent; nothing where all
+    /// are lost.
+    pub(super) fn of(round_trips: impl Iterator<Item = Duration>) -> Option<Self> {
+        let mut seconds = round_trips.map(|trip| trip.as_secs_f64());
         let first = seconds.next()?;
         let (mut sum, mut min, mut max) = (first, first, first);
         let (mut count, mut previous, mut differences) = (1.0, first, 0.0);
@@ -40,8 +40,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn of(millis: &[Option<u64>]) -> Option<Statistics> {
-        let trips: Vec<_> = millis.iter().map(|ms| ms.map(Duration::from_millis)).collect();
-        Statistics::of(&trips)
+        Statistics::of(millis.iter().flatten().copied().map(Duration::from_millis))
     }
 
     #[test]
@@ -65,8 +64,8 @@ mod tests {
         fn the_mean_lies_between_least_and_most(
             trips in prop::collection::vec(prop::option::of(0u64..10_000_000_000), 0..100)
         ) {
-            let trips: Vec<_> = trips.into_iter().map(|t| t.map(Duration::from_nanos)).collect();
-            if let Some(s) = Statistics::of(&trips) {
+            let there = trips.iter().flatten().copied().map(Duration::from_nanos);
+            if let Some(s) = Statistics::of(there) {
                 prop_assert!(s.min <= s.mean && s.mean <= s.max);
                 prop_assert!(s.jitter.is_none_or(|jitter| (0.0..=s.max - s.min + 1e-9).contains(&jitter)));
             } else {
