@@ -203,22 +203,41 @@ impl Task {
         }
     }
 
+    /// Writes what is known about the target itself apart from what was read: after it, but before
+    /// the stale marks of a failure, so that it is known that the target is down when they end what
+    /// alerts are judged by.
     async fn report_arrival(&mut self, result: &Result<(), PollError>, took: Duration) {
         let news = self.account(result, took);
-        self.readings.expire();
-        if result.is_err() {
-            self.readings.stale_others();
-        }
-        let mut batches = self.readings.finish(Written::News);
-        if (news || result.is_err())
-            && let Some(about) = &mut self.about
-        {
-            let failures = self.status.with(|state| state.failures);
-            describe(about, result.is_ok(), &failures);
-            batches.extend(about.finish(Written::News));
-            self.beat = Instant::now() + self.target.interval;
-        }
+        let batches = match result {
+            Ok(()) => {
+                self.readings.expire();
+                let mut batches = self.readings.finish(Written::News);
+                if news {
+                    batches.extend(self.about(true));
+                }
+                batches
+            }
+            Err(_) => {
+                let down = self.about(false);
+                self.readings.expire();
+                self.readings.stale_others();
+                let mut batches = self.readings.finish(Written::News);
+                // The marks are in the last one.
+                let place = batches.len().saturating_sub(1);
+                batches.splice(place..place, down);
+                batches
+            }
+        };
         self.send(batches).await;
+    }
+
+    /// What a target that speaks when it likes is at.
+    fn about(&mut self, up: bool) -> Vec<Batch> {
+        let Some(about) = &mut self.about else { return Vec::new() };
+        let failures = self.status.with(|state| state.failures);
+        describe(about, up, &failures);
+        self.beat = Instant::now() + self.target.interval;
+        about.finish(Written::News)
     }
 
     async fn send(&self, batches: Vec<Batch>) {

@@ -18,6 +18,8 @@ use crate::sample::{Clock, Readings, Timestamp, is_stale};
 enum Act {
     Read(f64),
     Fail(Reason),
+    /// Reads, and fails without having handed it on.
+    ReadAndFail(f64),
     Hang,
     Panic,
 }
@@ -31,6 +33,11 @@ impl Poller for Scripted {
         match act {
             Act::Read(value) => out.push("x", "value", value),
             Act::Fail(reason) => return Err(PollError::new(reason, "as told")),
+            Act::ReadAndFail(value) => {
+                out.push("y", "value", value);
+                out.cut();
+                return Err(PollError::new(Reason::Refused, "as told"));
+            }
             Act::Hang => std::future::pending().await,
             Act::Panic => panic!("as told"),
         }
@@ -159,9 +166,25 @@ async fn silence_is_a_failed_poll_and_listening_goes_on() {
     }
     let silent = bench.next().await;
     let failed = Instant::now();
-    assert_eq!(silent, ["x_value stale", "target_up 0", "target_failures_total{timeout} 1"]);
+    assert_eq!(
+        silent,
+        ["target_up 0", "target_failures_total{timeout} 1", "x_value stale"],
+        "who is told that a series ends knows that its target is down"
+    );
     assert_eq!(bench.next().await[0], "x_value 2");
     assert_eq!(failed.elapsed(), Duration::ZERO, "the silence was wait enough");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_before_a_failure_stands_before_it() {
+    let mut bench = bench();
+    let acts = [Act::Read(1.0), Act::ReadAndFail(2.0)];
+    bench.run(Cadence::OnArrival { quiet: None }, &acts);
+    assert_eq!(bench.next().await, ["x_value 1", "target_up 1"]);
+    let failed = bench.next().await;
+    let expected =
+        ["y_value 2", "target_up 0", "target_failures_total{refused} 1", "x_value stale"];
+    assert_eq!(failed, expected);
 }
 
 #[tokio::test(start_paused = true)]
