@@ -11,6 +11,7 @@ mod mqtt;
 mod net;
 mod packaging;
 mod promql;
+mod promtool;
 mod remote_write;
 mod serial;
 mod snmp;
