@@ -26,7 +26,7 @@ use crate::metrics::{Counter, Gauge, Metrics};
 use crate::pipeline::{self, BUS_POLLS_MAX, Handle, Pipeline};
 use crate::pollers::Shared;
 use crate::rules::{AlertSeries, Engine};
-use crate::sample::{Catalogue, Clock};
+use crate::sample::{Catalogue, Clock, Timestamp};
 use crate::state::State;
 use crate::store::Store;
 use crate::supervisor::{Board, Changes, Env, Supervisor};
@@ -41,6 +41,10 @@ use view::View;
 /// What queues get to empty themselves; with the rest of the shutdown it stays below the five
 /// seconds after which systemd would be within its rights to kill.
 const DRAIN_GRACE: Duration = Duration::from_secs(4);
+
+/// The longest that rules are shown of what was before the start: what looks back further fills its
+/// windows anew, for a start must not take minutes.
+const REPLAY_MAX: Duration = Duration::from_secs(6 * 3_600);
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +105,7 @@ impl App {
         let events = Events::default();
         let (bus, from_bus) = mpsc::channel(BUS_POLLS_MAX);
         let (handle, asks) = pipeline::handle();
-        let engine = engine(&config, &catalogue);
+        let engine = engine(&config, &catalogue, &store, clock.now());
         let folder = lock.is_some().then_some(&*config.state_dir);
         let (state, saved) = State::open(folder, &metrics);
         let actions = actions(&config, folder, &shared, &metrics);
@@ -296,9 +300,14 @@ fn reloads(metrics: &Metrics) -> [Counter; 2] {
     })
 }
 
-fn engine(config: &Config, catalogue: &Arc<Catalogue>) -> Engine {
+/// An engine whose rules see what they would have seen had the daemon not ended.
+fn engine(config: &Config, catalogue: &Arc<Catalogue>, store: &Store, now: Timestamp) -> Engine {
     let mut engine = Engine::new(catalogue.clone(), config.rules.clone());
     config.targets.iter().for_each(|t| engine.polled_every(&t.id(), t.interval));
+    if let Some(reach) = engine.reach() {
+        let from = now - reach.min(REPLAY_MAX);
+        store.recent(from, now).for_each(|batch| engine.replay(&batch));
+    }
     engine
 }
 

@@ -3,6 +3,7 @@
 //! [`parse`](super::parse::parse) makes it. The evaluator and the streaming plan both read it.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use super::aggregate::AggregateOp;
 use super::function::Function;
@@ -218,6 +219,19 @@ impl Expr {
         }
     }
 
+    /// How far before its time it looks, where a sample counts for `lookback`.
+    #[must_use]
+    pub fn reach(&self, lookback: Duration) -> Duration {
+        let (own, offset) = match &self.kind {
+            ExprKind::Selector(selector) => (lookback, selector.offset),
+            ExprKind::Range(range) => (length(range.range), range.selector.offset),
+            ExprKind::Subquery(subquery) => (length(subquery.range), subquery.offset),
+            _ => (Duration::ZERO, 0),
+        };
+        let inner = self.children().into_iter().map(|child| child.reach(lookback)).max();
+        own.saturating_add(length(offset)).saturating_add(inner.unwrap_or_default())
+    }
+
     /// The selector, where it is one, with or without a range.
     #[must_use]
     pub fn as_selector(&self) -> Option<&Selector> {
@@ -227,6 +241,11 @@ impl Expr {
             _ => None,
         }
     }
+}
+
+/// What looks ahead does not look back.
+fn length(nanos: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
 }
 
 impl Binary {

@@ -39,6 +39,7 @@ pub use saved::{Saved, Unsaved};
 use streams::Streams;
 pub use streams::Usage;
 
+use super::plan::Plan;
 use super::{Alert, RuleConfig, Transition};
 use crate::config::Named;
 use crate::sample::{Batch, Catalogue, Series, Timestamp};
@@ -79,6 +80,25 @@ impl Engine {
         self.streams.apply(batch, &mut self.alerts, out);
         self.let_go();
         self.journal.note(&out[from..]);
+    }
+
+    /// How far back the expressions of rules look; `None` where there is none.
+    #[must_use]
+    pub fn reach(&self) -> Option<Duration> {
+        let plans = self.rules().map(|rule| &rule.value.plan);
+        let expressions = plans.flat_map(|plan| match plan {
+            Plan::Threshold(_) => &[][..],
+            Plan::Expression(levels) => levels,
+        });
+        let written =
+            expressions.flat_map(|asked| std::iter::once(&asked.when).chain(&asked.clear));
+        written.map(|written| written.expr.reach(LOOKBACK)).max()
+    }
+
+    /// Shows windows a batch of before the start, in the order of time: what was judged before is
+    /// not judged again. To be called before [`Engine::restore`].
+    pub fn replay(&mut self, batch: &Batch) {
+        self.streams.replay(batch);
     }
 
     /// What time it is. From the first time on that it is told, samples of later times wait for

@@ -105,6 +105,7 @@ impl Engine {
                 }
             }
         }
+        self.streams.resume(now, &mut self.alerts, out);
     }
 
     /// An alert whose rule is no longer what it was.

@@ -136,6 +136,33 @@ impl Streams {
         network.apply(batch, &mut Court { questions, alerts, out, ends: false });
     }
 
+    /// Shows windows a batch of before the start. Nobody hears what it would have moved then.
+    pub(super) fn replay(&mut self, batch: &Batch) {
+        self.network.apply(batch, &mut unheard);
+    }
+
+    /// Judges every output as it stands by now.
+    pub(super) fn resume(
+        &mut self,
+        now: Timestamp,
+        alerts: &mut Alerts,
+        out: &mut Vec<Transition>,
+    ) {
+        if self.network.is_idle() {
+            return;
+        }
+        self.network.tick(now, &mut unheard);
+        let Self { network, questions, .. } = self;
+        let mut court = Court { questions, alerts, out, ends: false };
+        for (id, question) in questions.iter().enumerate() {
+            let Some((question, stream)) = question.as_ref().zip(network.get_mut(index(id))) else {
+                continue;
+            };
+            let outputs: Vec<u32> = stream.outputs().collect();
+            outputs.into_iter().for_each(|output| court.output(question, stream, output, now));
+        }
+    }
+
     pub(super) fn tick(&mut self, now: Timestamp, alerts: &mut Alerts, out: &mut Vec<Transition>) {
         if self.network.is_idle() {
             return;
@@ -243,6 +270,10 @@ impl Streams {
     }
 }
 
+fn unheard(_: u32, stream: &mut Stream, _: Timestamp) {
+    while stream.touched().is_some() {}
+}
+
 /// Makes verdicts of what streams find.
 struct Court<'a> {
     questions: &'a [Option<Question>],
@@ -267,7 +298,12 @@ impl Judge for Court<'_> {
 impl Court<'_> {
     #[inline]
     fn output(&mut self, question: &Question, stream: &mut Stream, output: u32, at: Timestamp) {
-        let (verdict, matters) = question.verdict(stream, output);
+        let (mut verdict, matters) = question.verdict(stream, output);
+        if let Verdict::Missing { since } = &mut verdict
+            && *since == Timestamp::MIN
+        {
+            *since = at;
+        }
         let mark = stream.mark(output);
         if mark == NO_MARK && !matters {
             return;
