@@ -1,8 +1,8 @@
 //! PromQL: texts are parsed into checked expressions, which are evaluated over any source of
 //! series.
 //!
-//! Read [`expr`] first. [`parse`] makes expressions of texts; [`functions`] and [`operator`] say
-//! what is computed, as pure functions that the streaming plan shares. The meaning is
+//! Read [`expr`] first. [`mod@parse`] makes expressions of texts; [`functions`] and [`operator`]
+//! say what is computed, as pure functions that the streaming plan shares. The meaning is
 //! Prometheus 3's: windows exclude their start, names are dropped at the end. Native histograms
 //! and experimental syntax are refused by name. Nothing here does I/O or reads a clock.
 

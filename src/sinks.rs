@@ -1,9 +1,9 @@
 //! Where samples go: the trait every sink implements, the closed list, and a task for each.
 //!
-//! A sink never blocks a rule: it reads the [journal] from a cursor of its own, and an outage is a
-//! cursor that stands still. A failed write is tried again until it works; only what a server will
-//! never take is given up, by the sink itself. A point may be written twice, never not at all, unless
-//! the journal has let go of it.
+//! A sink never blocks a rule: it reads the [journal](crate::journal) from a cursor of its own, and
+//! an outage is a cursor that stands still. A failed write is tried again until it works; only what
+//! a server will never take is given up, by the sink itself. A point may be written twice, never not
+//! at all, unless the journal has let go of it.
 
 pub mod http;
 pub mod influxdb;

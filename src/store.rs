@@ -1,7 +1,7 @@
 //! The embedded store: every sample that was judged, for as long as it is kept.
 //!
-//! New samples lie in the [head](head) in memory, which the journal rebuilds after a crash; about
-//! once an hour they are [sealed](seal) into an immutable [segment](segment). [Once a day](merge)
+//! New samples lie in the [head] in memory, which the journal rebuilds after a crash; about
+//! once an hour they are [sealed](seal) into an immutable [segment]. [Once a day](merge)
 //! segments are joined, and summed up for when the samples themselves are [gone](keep). It never
 //! makes the task that judges wait: writing is done on another thread, and where the disk refuses,
 //! samples stay in memory up to a bound. It refuses samples too old or ahead of the clock, and

@@ -2,7 +2,7 @@
 //!
 //! An expression is evaluated on a thread of its own, of which there are few, so that judging does
 //! not wait for it; its answer is sent as it is written. Who leaves stops it. It is held to the
-//! bounds of [`eval::Limits`](crate::promql::eval::Limits), to Prometheus' 11,000 steps and to its
+//! bounds of [`eval::Limits`], to Prometheus' 11,000 steps and to its
 //! time; what is over is an error in Prometheus' words and codes.
 
 mod encode;

@@ -1,7 +1,7 @@
 //! Judging: samples in, transitions out.
 //!
 //! A *front* turns samples into verdicts: it knows series, and which of their values hold. The
-//! [alerts](alerts) take verdicts and know no series. An alert is named by its rule and an
+//! [alerts] take verdicts and know no series. An alert is named by its rule and an
 //! *output* of the front: for [thresholds] a series.
 //!
 //! Samples are judged in the time of their batches:

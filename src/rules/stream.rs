@@ -6,7 +6,7 @@
 //! leaves a window, at the very nanosecond. What drifts all the time (`time()`, predictions, a
 //! rate near the ends of its data) is made anew when it is touched, and at every whole second.
 //!
-//! **Shape.** [`compile`] makes nodes of an expression, each after those it reads. A leaf keeps
+//! **Shape.** [`mod@compile`] makes nodes of an expression, each after those it reads. A leaf keeps
 //! state for each series; a node keeps a [cell](node::Cell) for each set of labels it may yield,
 //! found by number and not by labels, so that settling hashes nothing and allocates nothing.
 //!
