@@ -3,8 +3,9 @@
 //! **Meaning.** An output is there at a time if and only if the evaluator, asked at that time over
 //! the data so far, yields it. A batch is fed whole and settled once; then every output it touched
 //! is looked at. What changes with time alone has timers: a sample that comes to be too old or
-//! leaves a window, at the very nanosecond. What drifts all the time (`time()`, predictions, a
-//! rate near the ends of its data) is made anew when it is touched, and at every whole second.
+//! leaves a window, at the very nanosecond. What drifts all the time is made anew when it is
+//! touched, and besides: `time()` at every whole second, a window (a prediction, a rate near the
+//! ends of its data) at every thirtieth of its length, in whole seconds.
 //!
 //! **Shape.** [`mod@compile`] makes nodes of an expression, each after those it reads. A leaf keeps
 //! state for each series; a node keeps a [cell](node::Cell) for each set of labels it may yield,

@@ -73,11 +73,12 @@ fn how(expr: &Expr) -> Option<&'static str> {
 fn of_call(call: &Call) -> &'static str {
     match call.function {
         Function::Rate | Function::Increase | Function::Delta => {
-            "a window of each series, as samples arrive and leave; at every whole second while an \
-             end of the window is far from any sample"
+            "a window of each series, as samples arrive and leave; at every thirtieth of its length \
+             while an end of it is far from any sample"
         }
         Function::PredictLinear => {
-            "a window of each series, as samples arrive and leave, and at every whole second"
+            "a window of each series, as samples arrive and leave, and at every thirtieth of its \
+             length"
         }
         Function::Absent | Function::AbsentOverTime => "counted, as series come and go",
         Function::HistogramQuantile | Function::HistogramFraction => {

@@ -148,13 +148,26 @@ impl Timers<'_> {
 /// Not set.
 pub(super) const NEVER: Timestamp = Timestamp::from_nanos(i64::MAX);
 
+const SECOND: i64 = 1_000_000_000;
+
 /// What drifts with time alone is looked at again at every whole second.
 #[inline]
 pub(super) fn next_second(at: Timestamp) -> Timestamp {
-    const SECOND: i64 = 1_000_000_000;
-    Timestamp::from_nanos(
-        (at.as_nanos().div_euclid(SECOND)).saturating_add(1).saturating_mul(SECOND),
-    )
+    next_multiple(at, SECOND)
+}
+
+/// How often a window that drifts is looked at again: a window over five minutes moves by a
+/// thirtieth in ten seconds, which no rule about five minutes can wish to hear of ten times. In
+/// nanoseconds, whole seconds.
+#[inline]
+pub(super) fn drift_step(range: i64) -> i64 {
+    (range / 30 / SECOND).max(1) * SECOND
+}
+
+/// The first multiple of a step after a time.
+#[inline]
+pub(super) fn next_multiple(at: Timestamp, step: i64) -> Timestamp {
+    Timestamp::from_nanos((at.as_nanos().div_euclid(step)).saturating_add(1).saturating_mul(step))
 }
 
 /// What settling an operator brought about.

@@ -10,7 +10,7 @@ mod tail;
 
 use accumulator::Accumulator;
 
-use super::node::{Cell, Context, Dirty, NEVER, Updates, next_second};
+use super::node::{Cell, Context, Dirty, NEVER, Updates, drift_step, next_multiple};
 use super::ring::{Placed, Point, Ring};
 use crate::promql;
 use crate::sample::{SeriesId, Timestamp, is_stale};
@@ -219,7 +219,7 @@ impl Window {
                 let until = reading.until.shifted(self.offset).max(context.at.shifted(1));
                 due = due.min(until);
                 if reading.drifts {
-                    due = due.min(next_second(context.at));
+                    due = due.min(next_multiple(context.at, drift_step(self.range)));
                 }
                 cell = reading.value.map_or(cell, Cell::present);
             }

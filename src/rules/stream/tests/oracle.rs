@@ -78,6 +78,8 @@ pub(super) struct Case {
     world: World,
     /// Whether it changes with time alone: then it is exact when touched and at whole seconds.
     drifts: bool,
+    /// Whether a window in it drifts.
+    slides: bool,
     /// Whether it chooses among elements that may be equal.
     chooses: bool,
 }
@@ -98,6 +100,9 @@ const DRIFTING: [&str; 12] = [
     "scalar(a",
 ];
 
+/// Those of them that are windows.
+const SLIDING: [&str; 4] = ["rate(", "increase(", "delta(", "predict_linear"];
+
 impl Case {
     fn new(seed: u64, text: String, expr: Expr, rng: &mut Rng) -> Self {
         let rig = Rig::of(expr.clone(), usize::MAX);
@@ -105,8 +110,9 @@ impl Case {
         let chooses = text.contains("topk") || text.contains("bottomk");
         world.distinct = chooses;
         let drifts = DRIFTING.iter().any(|word| text.contains(word));
+        let slides = SLIDING.iter().any(|word| text.contains(word));
         let name = format!("seed {seed}: {text}");
-        Self { name, expr, rig, source: MemorySource::default(), world, drifts, chooses }
+        Self { name, expr, rig, source: MemorySource::default(), world, drifts, slides, chooses }
     }
 
     /// A batch and perhaps a tick, each compared; whether there was anything to compare.
@@ -129,6 +135,10 @@ impl Case {
             }
             let now = Timestamp::from_nanos(self.world.now);
             self.rig.tick_at(now);
+            // A window that drifts is exact at multiples of its own step only.
+            if self.slides {
+                self.rig.refresh();
+            }
             any |= self.check(now, tally)?;
         }
         Ok(any)
