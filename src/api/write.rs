@@ -65,10 +65,16 @@ impl Pushes {
 /// Nothing was taken, and why.
 struct Refused(StatusCode, String);
 
-/// The words InfluxDB has for a write of which a part was wrong.
-fn partial(outcome: &Outcome) -> Option<String> {
-    let refusal = outcome.refusal.as_ref()?;
-    Some(format!("partial write: {refusal} dropped={}", outcome.dropped))
+/// The answer to lines; what was wrong in the words InfluxDB has for it, in the shape of its version.
+fn written(taken: Result<Outcome, Refused>, shaped: fn(StatusCode, &str) -> Response) -> Response {
+    match taken {
+        Err(Refused(status, message)) => shaped(status, &message),
+        Ok(Outcome { refusal: None, .. }) => StatusCode::NO_CONTENT.into_response(),
+        Ok(Outcome { refusal: Some(refusal), dropped, .. }) => {
+            let message = format!("partial write: {refusal} dropped={dropped}");
+            shaped(StatusCode::BAD_REQUEST, &message)
+        }
+    }
 }
 
 /// `/api/v2/write?bucket=…&org=…&precision=…`.
@@ -87,13 +93,7 @@ pub(super) async fn version_2<D>(
         return version_2_error(StatusCode::BAD_REQUEST, message);
     };
     let format = Format::Lines { precision, bucket: bucket.to_owned() };
-    match api.pushes.take(peer, &headers, body, format).await {
-        Err(Refused(status, message)) => version_2_error(status, &message),
-        Ok(outcome) => match partial(&outcome) {
-            None => StatusCode::NO_CONTENT.into_response(),
-            Some(message) => version_2_error(StatusCode::BAD_REQUEST, &message),
-        },
-    }
+    written(api.pushes.take(peer, &headers, body, format).await, version_2_error)
 }
 
 fn version_2_error(status: StatusCode, message: &str) -> Response {
@@ -122,13 +122,7 @@ pub(super) async fn version_1<D>(
         return version_1_error(StatusCode::BAD_REQUEST, message);
     };
     let format = Format::Lines { precision, bucket: database.to_owned() };
-    match api.pushes.take(peer, &headers, body, format).await {
-        Err(Refused(status, message)) => version_1_error(status, &message),
-        Ok(outcome) => match partial(&outcome) {
-            None => StatusCode::NO_CONTENT.into_response(),
-            Some(message) => version_1_error(StatusCode::BAD_REQUEST, &message),
-        },
-    }
+    written(api.pushes.take(peer, &headers, body, format).await, version_1_error)
 }
 
 fn version_1_error(status: StatusCode, message: &str) -> Response {
