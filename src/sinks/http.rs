@@ -14,7 +14,9 @@ use bytes::Bytes;
 use url::Url;
 
 use super::{Outcome, Rejected, Sink};
-use crate::http_client::{HttpClient, Request, Response, without_secrets};
+use crate::config::Secret;
+use crate::config::read::Table;
+use crate::http_client::{HttpClient, Request, Response, secret, without_secrets};
 use crate::sample::Batch;
 pub use lines::{Limit, Lines};
 pub use quarantine::Quarantine;
@@ -42,6 +44,30 @@ pub enum Verdict {
 /// How long to leave a server alone that needs somebody to change something first: a token, a
 /// database, an address.
 const MISCONFIGURED_SECONDS: u64 = 30;
+
+/// Where samples go and who writes them, as every sink that writes by HTTP has it.
+pub(super) struct Login<'a> {
+    pub(super) url: &'a Url,
+    pub(super) username: Option<&'a String>,
+    pub(super) password: Option<&'a Secret>,
+    pub(super) token: Option<&'a Secret>,
+}
+
+impl Login<'_> {
+    /// Tells what is wrong with it in a sink's table.
+    pub(super) fn check(&self, table: &mut Table<'_, '_, '_>) {
+        if !matches!(self.url.scheme(), "http" | "https") || self.url.host().is_none() {
+            table.error("url", "expected an http or https URL");
+        }
+        if self.username.is_some() != self.password.is_some() {
+            let key = if self.username.is_some() { "username" } else { "password" };
+            table.error(key, "`username` and `password` go together");
+        }
+        if self.token.is_some_and(|token| secret(token.reveal()).is_none()) {
+            table.error("token", "the token has characters that cannot be sent in a header");
+        }
+    }
+}
 
 /// What an answer means whose status says it all, whatever was sent.
 pub(super) fn judge(url: &Url, response: &Response) -> Verdict {

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use serde_json::Value as Json;
 use url::Url;
 
-use super::http::{self, Protocol, Quarantine, Verdict};
+use super::http::{self, Login, Protocol, Quarantine, Verdict};
 pub use super::http::{Limit, Lines};
 use super::{Pace, SinkEnv};
 use crate::config::read::{Context, FromTable, Node, Table, table_schema};
@@ -112,9 +112,13 @@ const BATCH_BYTES_MAX: u64 = 256 << 20;
 
 impl Settings {
     fn check(&self, table: &mut Table<'_, '_, '_>) {
-        if !matches!(self.url.scheme(), "http" | "https") || self.url.host().is_none() {
-            table.error("url", "expected an http or https URL");
-        }
+        let login = Login {
+            url: &self.url,
+            username: self.username.as_ref(),
+            password: self.password.as_ref(),
+            token: self.token.as_ref(),
+        };
+        login.check(table);
         let (takes, needs): (&[&str], &[&str]) = match self.api {
             Api::V1 => (&["database", "username", "password", "retention_policy"], &["database"]),
             Api::V2 => (&["org", "bucket", "token"], &["org", "bucket"]),
@@ -142,19 +146,8 @@ impl Settings {
                 table.error(key, format!("`{key}` is empty"));
             }
         }
-        if self.username.is_some() != self.password.is_some() {
-            let key = if self.username.is_some() { "username" } else { "password" };
-            table.error(key, "`username` and `password` go together");
-        }
         if self.username.as_ref().is_some_and(|user| user.contains(':')) {
             table.error("username", "a user's name cannot have a colon");
-        }
-        if self
-            .token
-            .as_ref()
-            .is_some_and(|token| crate::http_client::secret(token.reveal()).is_none())
-        {
-            table.error("token", "the token has characters that cannot be sent in a header");
         }
         if self.batch_points == 0 {
             table.error("batch_points", "must be at least 1");

@@ -18,7 +18,7 @@ use hyper::header::{
 use serde_json::Value as Json;
 use url::Url;
 
-use super::http::{self, Limit, Lines, Protocol, Quarantine, Verdict};
+use super::http::{self, Limit, Lines, Login, Protocol, Quarantine, Verdict};
 use super::{Pace, SinkEnv};
 use crate::config::read::{Context, FromTable, Node, Table, table_schema};
 use crate::config::{ByteSize, Secret};
@@ -94,18 +94,15 @@ const BATCH_POINTS_MAX: u32 = 100_000;
 
 impl Settings {
     fn check(&self, table: &mut Table<'_, '_, '_>) {
-        if !matches!(self.url.scheme(), "http" | "https") || self.url.host().is_none() {
-            table.error("url", "expected an http or https URL");
-        }
-        if self.username.is_some() != self.password.is_some() {
-            let key = if self.username.is_some() { "username" } else { "password" };
-            table.error(key, "`username` and `password` go together");
-        }
+        let login = Login {
+            url: &self.url,
+            username: self.username.as_ref(),
+            password: self.password.as_ref(),
+            token: self.token.as_ref(),
+        };
+        login.check(table);
         if self.username.is_some() && self.token.is_some() {
             table.error("token", "either `token`, or `username` and `password`");
-        }
-        if self.token.as_ref().is_some_and(|token| secret(token.reveal()).is_none()) {
-            table.error("token", "the token has characters that cannot be sent in a header");
         }
         for (name, value) in &self.headers {
             if name.parse::<HeaderName>().is_err() || secret(value.reveal()).is_none() {
