@@ -1,11 +1,14 @@
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::journal::cursor::{CursorFile, Progress};
 use crate::journal::encode::Encoder;
 use crate::journal::format::Header;
-use crate::journal::segment::{Damage, Frames};
+use crate::journal::segment::{Damage, Frames, path_of};
 use crate::journal::verify;
 use crate::sample::STALE;
 
@@ -212,4 +215,49 @@ fn a_poll_costs_little_more_than_its_values() {
     let one = segment(&catalogue, 0, std::slice::from_ref(&group)).len();
     let two = segment(&catalogue, 0, &[group.clone(), group]).len();
     assert_eq!(two - one, 100 * 8 + 24);
+}
+
+/// What the files under `tests/journal` were made of: runs of series and gaps in them, series of
+/// later frames, times that go backwards, and every sort of number.
+fn of_the_first_version() -> (Arc<Catalogue>, Vec<Vec<Batch>>) {
+    let catalogue = Arc::new(Catalogue::default());
+    let numbers = [0.0, -0.0, 1.5, f64::MIN_POSITIVE, f64::MAX, f64::NAN, f64::NEG_INFINITY, STALE];
+    let number = |at: usize| numbers[at % numbers.len()];
+    let run = |target: u8, fields: &[u8]| -> Vec<Word> {
+        fields
+            .iter()
+            .map(|field| (target, field / 3, *field, number(usize::from(*field))))
+            .collect()
+    };
+    let time = 1_767_225_600_000_000_000;
+    let words = [
+        vec![(time, run(1, &[0, 1, 2, 3, 4, 5, 6, 7])), (time + 1, run(2, &[0, 1]))],
+        vec![(time - 7_000_000_000, run(1, &[0, 2, 4, 6]))],
+        vec![(time + 10_000_000_000, run(1, &[7, 8, 0])), (-1, run(3, &[5]))],
+    ];
+    let groups = batches(&catalogue, &words);
+    (catalogue, groups)
+}
+
+#[test]
+fn files_of_the_first_version_are_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/journal");
+    let (catalogue, groups) = of_the_first_version();
+    let progress = Progress { head: 1_018, gaps: vec![(1_000, 1_003), (1_007, 1_011)] };
+    if std::env::var_os("WATCHPOST_WRITE_JOURNAL_FIXTURE").is_some() {
+        fs::write(path_of(&folder, 1_000), segment(&catalogue, 1_000, &groups)).unwrap();
+        CursorFile::open(&folder, "influxdb.main").unwrap().0.write(&progress).unwrap();
+    }
+    let copy = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(&folder).unwrap().flatten() {
+        fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    let (_, found) = CursorFile::open(copy.path(), "influxdb.main").unwrap();
+    assert_eq!(found, Some(progress));
+    let (read, damage) = read(&fs::read(path_of(copy.path(), 1_000)).unwrap(), 1_000, 0);
+    assert_eq!(damage, Damage::default());
+    let expected: Vec<_> = groups.iter().map(|group| words(&catalogue, group)).collect();
+    assert_eq!(read, [1_000, 1_010, 1_014].into_iter().zip(expected).collect::<Vec<_>>());
+    let checked = verify::folder(copy.path()).unwrap();
+    assert_eq!((checked.len(), checked[0].samples, checked[0].is_damaged(false)), (1, 18, false));
 }

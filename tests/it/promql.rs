@@ -5,8 +5,8 @@ mod notation;
 mod peer;
 mod queries;
 mod rules;
-mod script;
-mod suite;
+pub(crate) mod script;
+pub(crate) mod suite;
 
 use std::path::PathBuf;
 

@@ -106,7 +106,7 @@ fn fastrand(below: u64) -> u64 {
 }
 
 /// The folder of a daemon that is gone.
-fn folder_of(mut daemon: Daemon) -> TempDir {
+pub(super) fn folder_of(mut daemon: Daemon) -> TempDir {
     drop(daemon.child.wait());
     std::mem::replace(&mut daemon.folder, TempDir::new().unwrap())
 }

@@ -1,20 +1,48 @@
 //! Runs one file of promqltest: loads series, evaluates, compares.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use watchpost::promql::eval::{self, Options};
 use watchpost::promql::functions::Point;
 use watchpost::promql::labels::NAME;
-use watchpost::promql::memory::MemorySource;
-use watchpost::promql::{Answer, AnswerValue, Expr, Labels, parse};
+use watchpost::promql::{AnswerValue, Expr, Labels, parse};
 use watchpost::sample::{Timestamp, is_stale};
 
 use super::notation::{Value, number, series};
 
+/// What is put to the test: keeps series, and answers expressions.
+pub(crate) trait Place {
+    /// Forgets all series.
+    async fn clear(&mut self);
+
+    /// Adds samples to series, those of each in the order of time.
+    async fn load(&mut self, series: Vec<Series>);
+
+    /// What an expression yields, or why it does not.
+    async fn ask(&mut self, text: &str, times: Times) -> Result<Said, String>;
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) value: AnswerValue,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) infos: Vec<String>,
+}
+
+/// Labels and samples.
+pub(crate) type Series = (Labels, Vec<Point>);
+
+/// When an expression is evaluated, in seconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Times {
+    Instant(f64),
+    /// Start, end and step.
+    Range(f64, f64, f64),
+}
+
 /// What became of the evaluations of a file.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     pub(super) passed: usize,
     /// With the line and what was wrong.
     pub(super) failed: Vec<String>,
@@ -29,9 +57,8 @@ struct Eval<'a> {
     expected: Vec<&'a str>,
 }
 
-#[derive(Default)]
-struct Loaded {
-    source: MemorySource,
+struct Loaded<P> {
+    place: P,
     /// The labels of series with native histograms, which are not loaded.
     histograms: Vec<Labels>,
 }
@@ -45,14 +72,14 @@ enum Outcome {
 const NATIVE: &str = "native histogram";
 const EXPERIMENTAL: &str = "experimental syntax";
 
-/// Runs a file's text.
-pub(super) fn run(text: &str) -> Tally {
+/// Runs a file's text, on a place that is empty.
+pub(crate) async fn run(text: &str, place: impl Place) -> Tally {
     let lines: Vec<&str> = text
         .lines()
         .map(|line| Some(line.trim()).filter(|line| !line.starts_with('#')).unwrap_or(""))
         .collect();
     let mut tally = Tally::default();
-    let mut loaded = Loaded::default();
+    let mut loaded = Loaded { place, histograms: Vec::new() };
     let mut at = 0;
     while at < lines.len() {
         let command = lines[at];
@@ -60,14 +87,15 @@ pub(super) fn run(text: &str) -> Tally {
         let block: Vec<&str> = block.copied().collect();
         let line = at + 1;
         if command == "clear" {
-            loaded = Loaded::default();
+            loaded.place.clear().await;
+            loaded.histograms.clear();
             at += 1;
         } else if let Some(load) = command.strip_prefix("load") {
             at += 1 + block.len();
-            loaded.load(load, &block);
+            loaded.load(load, &block).await;
         } else if command.starts_with("eval") {
             at += 1 + block.len();
-            match (Eval { line, command, expected: block }).run(&loaded) {
+            match (Eval { line, command, expected: block }).run(&mut loaded).await {
                 Outcome::Passed => tally.passed += 1,
                 Outcome::Failed(why) => tally.failed.push(format!("{line}: {command}\n    {why}")),
                 Outcome::Skipped(reason) => *tally.skipped.entry(reason).or_default() += 1,
@@ -80,31 +108,29 @@ pub(super) fn run(text: &str) -> Tally {
     tally
 }
 
-impl Loaded {
-    fn load(&mut self, command: &str, lines: &[&str]) {
+impl<P: Place> Loaded<P> {
+    async fn load(&mut self, command: &str, lines: &[&str]) {
         let (converted, step) = match command.strip_prefix("_with_nhcb") {
             Some(step) => (true, step),
             None => (false, command),
         };
         let step = seconds(step.trim());
+        let mut all = Vec::new();
         for line in lines {
             let (labels, values) = series(line);
             if converted && let Some(base) = labels.name().and_then(|n| n.strip_suffix("_bucket")) {
                 self.histograms.push(labels.with("le", "").with(NAME, base));
             }
-            for (at, value) in values.iter().enumerate() {
-                let time = time(step * at as f64);
-                match value {
-                    Value::Number(value) => {
-                        self.source.insert(&labels, Point { time, value: *value });
-                    }
-                    Value::Histogram if !self.histograms.contains(&labels) => {
-                        self.histograms.push(labels.clone());
-                    }
-                    Value::Histogram | Value::Missing => {}
-                }
+            if values.contains(&Value::Histogram) {
+                self.histograms.push(labels.clone());
             }
+            let point = |(at, value): (usize, Value)| match value {
+                Value::Number(value) => Some(Point { time: time(step * at as f64), value }),
+                Value::Histogram | Value::Missing => None,
+            };
+            all.push((labels, values.into_iter().enumerate().filter_map(point).collect()));
         }
+        self.place.load(all).await;
     }
 
     /// Whether an expression selects native histograms.
@@ -116,7 +142,7 @@ impl Loaded {
 }
 
 impl Eval<'_> {
-    fn run(&self, loaded: &Loaded) -> Outcome {
+    async fn run<P: Place>(&self, loaded: &mut Loaded<P>) -> Outcome {
         let (head, rest) = self.command.split_once(char::is_whitespace).unwrap();
         let (times, text) = self.times(rest);
         let fails = head == "eval_fail" || self.expects("fail").is_some();
@@ -136,15 +162,17 @@ impl Eval<'_> {
         if loaded.needs_histograms(&expr) {
             return Outcome::Skipped(NATIVE);
         }
-        let answer = match evaluate(loaded, &expr, times) {
+        let answer = match loaded.place.ask(text, times).await {
             Ok(_) if fails => return Outcome::Failed("did not fail".to_owned()),
             Err(error) => return self.failure(fails, &error),
             Ok(answer) => answer,
         };
-        let compared = self
-            .compare_annotations(&answer, text)
-            .and_then(|()| self.compare(head, times, &answer.value))
-            .and_then(|()| same_as_range(loaded, &expr, text, times, &answer.value));
+        let mut compared = self
+            .compare_annotations(&answer)
+            .and_then(|()| self.compare(head, times, &answer.value));
+        if compared.is_ok() {
+            compared = same_as_range(&mut loaded.place, text, times, &answer.value).await;
+        }
         compared.map_or_else(Outcome::Failed, |()| Outcome::Passed)
     }
 
@@ -189,10 +217,9 @@ impl Eval<'_> {
         }
     }
 
-    fn compare_annotations(&self, answer: &Answer, text: &str) -> Result<(), String> {
-        let warnings = answer.annotations.warnings(text);
-        let infos = answer.annotations.infos(text);
-        for (word, none, all) in [("warn", "no_warn", &warnings), ("info", "no_info", &infos)] {
+    fn compare_annotations(&self, answer: &Said) -> Result<(), String> {
+        let Said { warnings, infos, .. } = answer;
+        for (word, none, all) in [("warn", "no_warn", warnings), ("info", "no_info", infos)] {
             let missing = self.expects(word).is_some_and(|wanted| !said(wanted, all));
             if missing || (self.expects(none).is_some() && !all.is_empty()) {
                 return Err(format!("{word}: {all:?}"));
@@ -227,30 +254,9 @@ impl Eval<'_> {
     }
 }
 
-/// When an expression is evaluated, in seconds.
-#[derive(Clone, Copy)]
-enum Times {
-    Instant(f64),
-    Range(f64, f64, f64),
-}
-
-fn evaluate(loaded: &Loaded, expr: &Expr, times: Times) -> Result<Answer, String> {
-    let options = Options::default();
-    let go_on: eval::Check<'_> = &|| Ok(());
-    match times {
-        Times::Instant(at) => eval::instant(&loaded.source, expr, time(at), &options, go_on),
-        Times::Range(start, end, step) => {
-            let (between, step) = ((time(start), time(end)), Duration::from_secs_f64(step));
-            eval::range(&loaded.source, expr, between, step, &options, go_on)
-        }
-    }
-    .map_err(|error| error.to_string())
-}
-
 /// An instant query and the middle step of a range query around it say the same.
-fn same_as_range(
-    loaded: &Loaded,
-    expr: &Expr,
+async fn same_as_range(
+    place: &mut impl Place,
     text: &str,
     times: Times,
     found: &AnswerValue,
@@ -261,7 +267,7 @@ fn same_as_range(
         return Ok(());
     }
     // A step away the series may have no meaning together: that is another question.
-    let Ok(answer) = evaluate(loaded, expr, Times::Range(at - 60.0, at + 60.0, 60.0)) else {
+    let Ok(answer) = place.ask(text, Times::Range(at - 60.0, at + 60.0, 60.0)).await else {
         return Ok(());
     };
     let middle = series_of(&answer.value).into_iter().filter_map(|(labels, points)| {
@@ -271,8 +277,6 @@ fn same_as_range(
     compare_series(middle.collect(), series_of(found), false)
         .map_err(|error| format!("as a range query: {error}"))
 }
-
-type Series = (Labels, Vec<Point>);
 
 fn series_of(value: &AnswerValue) -> Vec<Series> {
     match value {
@@ -345,7 +349,8 @@ fn said(wanted: &str, all: &[String]) -> bool {
     }
 }
 
-fn time(seconds: f64) -> Timestamp {
+/// A time, to the millisecond.
+pub(crate) fn time(seconds: f64) -> Timestamp {
     Timestamp::from_nanos((seconds * 1000.0).round() as i64 * 1_000_000)
 }
 
