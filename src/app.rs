@@ -25,7 +25,7 @@ use crate::ingest::Ingest;
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::pipeline::{self, BUS_POLLS_MAX, Handle, Pipeline};
 use crate::pollers::Shared;
-use crate::rules::{AlertSeries, Engine};
+use crate::rules::{AlertSeries, Engine, Selection};
 use crate::sample::{Catalogue, Clock, Timestamp};
 use crate::state::State;
 use crate::store::Store;
@@ -306,7 +306,9 @@ fn engine(config: &Config, catalogue: &Arc<Catalogue>, store: &Store, now: Times
     config.targets.iter().for_each(|t| engine.polled_every(&t.id(), t.interval));
     if let Some(reach) = engine.reach() {
         let from = now - reach.min(REPLAY_MAX);
-        store.recent(from, now).for_each(|batch| engine.replay(&batch));
+        let asked = Selection::of_expressions(config.rules.iter().map(|rule| &**rule));
+        let batches = store.batches(from, now, |series| asked.wants(series));
+        batches.for_each(|batch| engine.replay(&batch));
     }
     engine
 }

@@ -4,12 +4,14 @@
 //! so that it runs live, in rule tests and over history to the same result.
 
 mod config;
+mod course;
 pub mod depends;
 mod engine;
 pub mod explain;
 mod expression;
 mod notice;
 pub mod plan;
+mod selection;
 mod series;
 mod stream;
 pub mod testing;
@@ -19,8 +21,10 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use config::{AtLeast, Audience, OnMissing, RuleConfig};
+pub use course::Course;
 pub use engine::{Engine, Saved, Unsaved, Usage};
 pub use notice::fingerprint;
+pub use selection::Selection;
 use serde::{Deserialize, Serialize};
 pub use series::AlertSeries;
 

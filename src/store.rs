@@ -7,6 +7,7 @@
 //! samples stay in memory up to a bound. It refuses samples too old or ahead of the clock, and
 //! counts them. Times are kept to the millisecond, as Prometheus' API has them.
 
+mod batches;
 mod block;
 mod bytes;
 mod head;
@@ -15,7 +16,6 @@ mod keep;
 mod merge;
 mod open;
 mod query;
-mod recent;
 mod seal;
 pub mod segment;
 mod source;
@@ -25,9 +25,9 @@ mod tier;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
+pub use batches::Batches;
 pub use keep::Limits;
 pub use query::{Range, TooManySamples};
-pub use recent::Recent;
 pub use seal::SealError;
 pub use tier::Aggregate;
 

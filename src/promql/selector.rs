@@ -3,7 +3,7 @@
 use regex::Regex;
 
 use super::labels::{Labels, NAME};
-use crate::sample::Timestamp;
+use crate::sample::{Series, Timestamp};
 
 /// A selector of series.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,6 +137,21 @@ impl Selector {
                 .matchers
                 .iter()
                 .all(|matcher| matcher.pattern.matches(label(&matcher.label).unwrap_or_default()))
+    }
+
+    /// Whether a series is meant.
+    #[must_use]
+    pub fn matches_series(&self, series: &Series) -> bool {
+        let name = series.name();
+        self.matches(|label| if label == NAME { Some(&*name) } else { series.tag(label) })
+    }
+
+    /// Whether a series of this name may be meant, whatever its labels are.
+    #[must_use]
+    pub fn may_be_named(&self, name: &str) -> bool {
+        let of_name = self.matchers.iter().filter(|matcher| matcher.label == NAME);
+        self.name.as_deref().is_none_or(|own| own == name)
+            && of_name.into_iter().all(|matcher| matcher.pattern.matches(name))
     }
 
     /// Whether a series with these labels is meant.

@@ -1,11 +1,28 @@
 //! What people and programs are told of a transition.
 
-use super::{Alert, Labels, RuleConfig, Transition};
+use super::{Alert, Audience, Labels, Notify, RuleConfig, Transition};
 use crate::actions::Notice;
 use crate::sample::Timestamp;
 use crate::template::Template;
 
 impl Transition {
+    /// The actions that are to be told of it; `acts` says which change the world instead of telling
+    /// people.
+    pub fn told(&self, acts: impl Fn(&str) -> bool) -> Vec<&str> {
+        let (named, people_only) = match self.alert.rule.value.audience(self.alert.state) {
+            Audience::Named(all) => (all, false),
+            Audience::ThoseWhoTellPeople(all) => (all, true),
+        };
+        let is_meant = |acts: bool| match self.notify {
+            Notify::Nobody => false,
+            Notify::All => !(acts && people_only),
+            Notify::World => acts && !people_only,
+            Notify::People => !acts,
+        };
+        let names = named.iter().map(|name| name.value.as_str());
+        names.filter(|name| is_meant(acts(name))).collect()
+    }
+
     /// What actions are told. A template that cannot be rendered gives way to a plain text that
     /// says so: an alert is never lost to a misspelt label.
     #[must_use]

@@ -15,6 +15,15 @@ use crate::sample::{Batch, Catalogue, STALE, Sample, SeriesId, Timestamp};
 /// The measurement, and the name of the series.
 pub(super) const ALERTS: &str = "ALERTS";
 
+/// The field of the other one, [since when](AlertSeries) alerts have held.
+const SINCE: &str = "FOR_STATE";
+
+/// Whether this is the name of series of alerts.
+pub(super) fn is_of_alerts(name: &str) -> bool {
+    name.strip_prefix(ALERTS)
+        .is_some_and(|rest| rest.is_empty() || rest.strip_prefix('_') == Some(SINCE))
+}
+
 /// What these samples are of, as batches go: no target has such a name.
 const TARGET: &str = "watchpost";
 
@@ -98,7 +107,7 @@ impl AlertSeries {
             vec![("alertname", &alert.rule.name), ("severity", alert.severity.as_str())];
         let labels = alert.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         tags.extend(labels.filter(|(name, _)| *name != "alertstate"));
-        let since = self.catalogue.intern(ALERTS, "FOR_STATE", &tags);
+        let since = self.catalogue.intern(ALERTS, SINCE, &tags);
         tags.push(("alertstate", alert.state.as_str()));
         let state = self.catalogue.intern(ALERTS, "", &tags);
         let live = Live { state, since };

@@ -37,7 +37,7 @@ use std::sync::Arc;
 use read::{Case, Expected, ExpectedAction, Moment, TestFile};
 use serde::Serialize;
 
-use super::{Alert, Audience, Engine, Notify, RuleConfig, Saved, State, Transition};
+use super::{Alert, Course, Notify, RuleConfig, Saved, State, Transition};
 use crate::config::{Diagnostics, Located, Named, show_duration};
 use crate::sample::{Batch, Catalogue, Sample, SeriesId, Timestamp};
 
@@ -128,7 +128,7 @@ struct Run<'a> {
     diagnostics: &'a Diagnostics,
     rules: &'a [Arc<Named<RuleConfig>>],
     catalogue: Arc<Catalogue>,
-    engine: Engine,
+    course: Course,
     /// What survives a restart.
     kept: BTreeMap<Arc<str>, Saved>,
     series: Vec<(String, SeriesId, &'a [Option<f64>])>,
@@ -153,14 +153,14 @@ impl<'a> Run<'a> {
             (target, catalogue.intern(measurement, field, &tags), one.values.as_slice())
         };
         let series = case.series.iter().map(intern).collect();
-        let engine = Engine::new(catalogue.clone(), rules.to_vec());
+        let course = Course::new(catalogue.clone(), rules.to_vec());
         Self {
             case,
             acts,
             diagnostics,
             rules,
             catalogue,
-            engine,
+            course,
             kept: BTreeMap::new(),
             series,
             history: vec![],
@@ -178,10 +178,8 @@ impl<'a> Run<'a> {
             while let Some(next) = expected.next_if(|next| next.value.time() < now) {
                 self.check(next);
             }
-            // Timers before this time; those at this time wait for the samples.
-            self.tick(now.shifted(-1));
             for batch in self.batches(step, now) {
-                self.engine.apply(&batch, &mut self.history);
+                self.course.judge(&batch, &mut self.history);
             }
             let end = now + self.case.interval;
             let due = |at: &&Moment| (now..end).contains(&(Timestamp::default() + at.0));
@@ -199,18 +197,18 @@ impl<'a> Run<'a> {
     /// The daemon is killed and starts again.
     fn restart(&mut self, now: Timestamp) {
         self.tick(now);
-        for (key, saved) in self.engine.unsaved() {
+        for (key, saved) in self.course.engine_mut().unsaved() {
             match saved {
                 Some(saved) => drop(self.kept.insert(key, saved)),
                 None => drop(self.kept.remove(&key)),
             }
         }
-        self.engine = Engine::new(self.catalogue.clone(), self.rules.to_vec());
-        self.engine.restore(self.kept.values().cloned().collect(), now, &mut self.history);
+        self.course = Course::new(self.catalogue.clone(), self.rules.to_vec());
+        self.course.begin(self.kept.values().cloned().collect(), now, &mut self.history);
     }
 
     fn tick(&mut self, now: Timestamp) {
-        self.engine.tick(now, &mut self.history);
+        self.course.pass(now, &mut self.history);
     }
 
     /// What is read at one step, by target.
@@ -230,7 +228,8 @@ impl<'a> Run<'a> {
         let expected = &located.value;
         self.tick(expected.time());
         let about: Vec<Alert> = self
-            .engine
+            .course
+            .engine()
             .alerts()
             .into_iter()
             .filter(|alert| {
@@ -254,8 +253,8 @@ impl<'a> Run<'a> {
         let Some(expected) = &self.case.actions else { return };
         let mut sent = Vec::new();
         for transition in self.history.iter().filter(|one| one.notify != Notify::Nobody) {
-            for action in self.told_of(transition) {
-                sent.push((action, transition.clone()));
+            for action in transition.told(|name| self.acts.iter().any(|acts| acts == name)) {
+                sent.push((action.to_owned(), transition.clone()));
             }
         }
         sent.sort_by_key(|(_, transition)| transition.at);
@@ -280,22 +279,6 @@ impl<'a> Run<'a> {
             let history = self.history_of(&extra.1.alert.rule.name);
             self.fail(place, "no action but those listed".into(), found, history);
         }
-    }
-
-    fn told_of(&self, transition: &Transition) -> Vec<String> {
-        let Alert { rule, state, .. } = &transition.alert;
-        let (named, people_only) = match rule.value.audience(*state) {
-            Audience::Named(all) => (all, false),
-            Audience::ThoseWhoTellPeople(all) => (all, true),
-        };
-        let meant = |acts: bool| match transition.notify {
-            Notify::Nobody => false,
-            Notify::All => !(acts && people_only),
-            Notify::World => acts && !people_only,
-            Notify::People => !acts,
-        };
-        let names = named.iter().map(|name| name.value.clone());
-        names.filter(|name| meant(self.acts.contains(name))).collect()
     }
 
     fn history_of(&self, rule: &str) -> Vec<String> {

@@ -316,11 +316,26 @@ impl Segment {
         if let Some(opened) = self.cache.get(&self.path) {
             return Ok(opened);
         }
-        let file = File::open(&self.path)?;
-        let directory = self.read_directory(&file)?;
-        let opened = Arc::new(Opened { file, directory });
+        let opened = Arc::new(self.opened_in(self.file()?)?);
         self.cache.put(&self.path, &opened);
         Ok(opened)
+    }
+
+    /// Its file, which can be read as long as this is kept, whether or not others replace it.
+    ///
+    /// # Errors
+    /// A file that is gone or cannot be opened.
+    pub(super) fn file(&self) -> io::Result<File> {
+        File::open(&self.path)
+    }
+
+    /// The segment with its directory, read from its [file](Self::file).
+    ///
+    /// # Errors
+    /// A file that is damaged.
+    pub(super) fn opened_in(&self, file: File) -> Result<Opened, ReadError> {
+        let directory = self.read_directory(&file)?;
+        Ok(Opened { file, directory })
     }
 
     fn read_directory(&self, file: &File) -> Result<Directory, ReadError> {

@@ -105,14 +105,7 @@ impl Store {
         });
         let is_name_alone = selector.name.is_some() && selector.matchers.is_empty();
         self.find(selector.name.as_deref(), equal, |id| {
-            is_name_alone || {
-                let series = self.catalogue.series(id);
-                let name = series.name();
-                selector.matches(|label| match label {
-                    NAME => Some(&*name),
-                    tag => series.tag(tag),
-                })
-            }
+            is_name_alone || selector.matches_series(&self.catalogue.series(id))
         })
     }
 

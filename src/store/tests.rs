@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::sample::{STALE, Sample};
+use crate::sample::{STALE, Sample, Series};
 
 mod files;
 mod reading;
@@ -125,8 +125,37 @@ impl Bench {
 
     fn assert_same(&self, from: i64, to: i64) {
         assert_eq!(self.read(from, to), self.expected(from, to));
+        let all = (0..self.catalogue.len()).map(|n| self.catalogue.series(SeriesId::from_index(n)));
+        let known: BTreeMap<String, Series> = all.map(|one| (one.to_string(), one)).collect();
+        for wants in [|_: &Series| true, |series: &Series| &*series.field == "b"] {
+            assert_eq!(self.batches(from, to, wants), {
+                let mut expected = self.expected(from, to);
+                expected.retain(|(words, _), _| wants(&known[words]));
+                expected
+            });
+        }
+    }
+
+    /// All that batches have of series that are wanted; in the order of time.
+    fn batches(&self, from: i64, to: i64, wants: fn(&Series) -> bool) -> Model {
+        let mut found = Model::new();
+        let mut last = Timestamp::MIN;
+        for batch in self.store.batches(at(from), at(to), wants) {
+            assert!(batch.time >= last && !batch.samples.is_empty(), "{batch:?} after {last}");
+            last = batch.time;
+            for (place, sample) in batch.samples.iter().enumerate() {
+                let before = &batch.samples[..place];
+                assert!(before.iter().all(|other| other.series != sample.series), "{batch:?}");
+                let words = self.catalogue.series(sample.series).to_string();
+                found.insert((words, millis(batch.time)), sample.value.to_bits());
+            }
+        }
+        found
     }
 }
+
+/// By the text of a series and time: the bits of a value.
+type Model = BTreeMap<(String, i64), u64>;
 
 /// What may happen to a store.
 #[derive(Debug, Clone)]
