@@ -17,6 +17,7 @@
 
 mod absent;
 mod aggregate;
+mod alarm;
 mod compile;
 mod count_values;
 pub(super) mod explain;
@@ -44,9 +45,10 @@ mod why_tick;
 mod window;
 mod window_function;
 
+use alarm::Timers;
 use compile::{Leaf, Plan, compile};
 pub(super) use node::Presence;
-use node::{Cell, Context, Operator, Timers, Updates, next_second};
+use node::{Cell, Context, Operator, Updates, next_second};
 pub(super) use outputs::NO_MARK;
 use outputs::Outputs;
 use ring::Point;
@@ -196,22 +198,10 @@ impl Stream {
         }
     }
 
-    /// One of its timers is due.
-    pub(super) fn wake(&mut self, timer: Timer) {
-        let node = &mut self.nodes[timer.node as usize];
-        if timer.unit == WHOLE {
-            if node.armed == timer.at {
-                node.armed = node::NEVER;
-                node.operator.dirty().mark_all();
-            }
-            return;
-        }
-        match &mut node.operator {
-            Operator::Instant(instant) => instant.wake(timer.unit, timer.at),
-            Operator::Window(window) => window.wake(timer.unit, timer.at),
-            Operator::Tick(tick) => tick.wake(timer.at),
-            _ => {}
-        }
+    /// One of its timers has come up; whether there is something to settle.
+    #[inline]
+    pub(super) fn wake(&mut self, timer: Timer, wheel: &mut Wheel) -> bool {
+        self.nodes[timer.node as usize].wake(timer, wheel)
     }
 
     /// Brings all nodes up to a time; what they touch is then [`touched`](Self::touched).
@@ -225,9 +215,9 @@ impl Stream {
                 self.settle_node(place, at, cause, wheel);
             }
             let node = &mut self.nodes[place];
-            if node.drifts && (node.armed == node::NEVER || !self.started) {
+            if node.drifts && (node.alarm.is_off() || !self.started) {
                 let mut timers = Timers { wheel, stream: self.id, node: place as u32 };
-                timers.arm(&mut node.armed, WHOLE, next_second(at));
+                node.alarm.set(next_second(at), WHOLE, &mut timers);
             }
         }
         self.started = true;
@@ -420,9 +410,7 @@ impl Stream {
     pub(super) fn shift(&mut self, nanos: i64) {
         for node in &mut self.nodes {
             node.operator.shift(nanos);
-            if node.armed != node::NEVER {
-                node.armed = node.armed.shifted(nanos);
-            }
+            node.alarm.shift(nanos);
         }
         self.outputs.shift(nanos);
     }

@@ -6,12 +6,13 @@
 
 use super::absent::Absent;
 use super::aggregate::Aggregation;
+use super::alarm::Alarm;
 use super::count_values::CountValues;
 use super::groups::Key;
 use super::histogram::{Histogram, Question};
 use super::instant::Instant;
 use super::join::Join;
-use super::node::{Edge, NEVER, Node, Operator, Port};
+use super::node::{Edge, Node, Operator, Port};
 use super::ranked::Ranked;
 use super::relabel::{Change, Relabel};
 use super::scalar::{ScalarOf, VectorOf};
@@ -503,7 +504,7 @@ impl<'a> Compiler<'a> {
             cells: Vec::new(),
             readers: Vec::new(),
             drifts: false,
-            armed: NEVER,
+            alarm: Alarm::OFF,
             roots: 0,
         });
         reads.iter().for_each(|(read, port)| self.edge(*read, node, *port));

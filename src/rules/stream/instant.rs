@@ -1,7 +1,9 @@
 //! Selectors: the newest sample of each series, as long as it counts.
 
-use super::node::{Cell, Context, Dirty, NEVER, Updates};
+use super::alarm::{Alarm, NEVER};
+use super::node::{Cell, Context, Dirty, Updates};
 use super::ring::{Point, Ring};
+use super::wheel::{Timer, Wheel};
 use crate::sample::{STALE, SeriesId, Timestamp, is_stale};
 
 /// `x`, `x offset 5m`, `timestamp(x)`.
@@ -23,7 +25,7 @@ pub(super) struct Track {
     last: Point,
     /// Samples whose time has not come: of the future, or held back by an offset.
     ahead: Option<Box<Ring>>,
-    armed: Timestamp,
+    alarm: Alarm,
 }
 
 const NOTHING: Point = Point { time: Timestamp::MIN, value: STALE };
@@ -34,12 +36,12 @@ impl Instant {
     }
 
     pub(super) fn add(&mut self, series: SeriesId, lookback: i64) -> u32 {
-        self.adopt(Track { series, lookback, last: NOTHING, ahead: None, armed: NEVER })
+        self.adopt(Track { series, lookback, last: NOTHING, ahead: None, alarm: Alarm::OFF })
     }
 
     /// Takes over a series from a plan that is made anew.
     pub(super) fn adopt(&mut self, track: Track) -> u32 {
-        self.tracks.push(Track { armed: NEVER, ..track });
+        self.tracks.push(Track { alarm: Alarm::OFF, ..track });
         self.dirty.grow();
         let slot = self.tracks.len() as u32 - 1;
         self.dirty.mark(slot);
@@ -85,14 +87,15 @@ impl Instant {
         self.dirty.mark(slot);
     }
 
-    pub(super) fn wake(&mut self, slot: u32, at: Timestamp) {
+    #[inline]
+    pub(super) fn wake(&mut self, timer: Timer, wheel: &mut Wheel) -> bool {
         // A timer may outlive the slot it was set for: nothing is due there then.
-        if let Some(track) = self.tracks.get_mut(slot as usize)
-            && track.armed == at
-        {
-            track.armed = NEVER;
-            self.dirty.mark(slot);
+        let track = self.tracks.get_mut(timer.unit as usize);
+        let rings = track.is_some_and(|track| track.alarm.rings(timer, wheel));
+        if rings {
+            self.dirty.mark(timer.unit);
         }
+        rings
     }
 
     #[inline]
@@ -114,7 +117,7 @@ impl Instant {
                     if self.of_times { track.last.time.as_secs_f64() } else { track.last.value };
                 Cell::present(value)
             };
-            context.timers.arm(&mut track.armed, slot, due);
+            track.alarm.set(due, slot, &mut context.timers);
             updates.cells.push((slot, cell));
         }
     }
@@ -127,9 +130,7 @@ impl Instant {
             if let Some(ahead) = &mut track.ahead {
                 ahead.shift(nanos);
             }
-            if track.armed != NEVER {
-                track.armed = track.armed.shifted(nanos);
-            }
+            track.alarm.shift(nanos);
         }
     }
 

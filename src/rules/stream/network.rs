@@ -313,8 +313,7 @@ impl Network {
 
     fn wake(&mut self, timer: Timer) {
         let Some(Some(stream)) = self.streams.get_mut(timer.stream as usize) else { return };
-        stream.wake(timer);
-        if !std::mem::replace(&mut stream.is_woken, true) {
+        if stream.wake(timer, &mut self.wheel) && !std::mem::replace(&mut stream.is_woken, true) {
             self.woken.push(timer.stream);
         }
     }

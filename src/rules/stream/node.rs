@@ -5,6 +5,7 @@
 
 use super::absent::Absent;
 use super::aggregate::Aggregation;
+use super::alarm::{Alarm, Timers};
 use super::count_values::CountValues;
 use super::histogram::Histogram;
 use super::instant::Instant;
@@ -16,7 +17,7 @@ use super::sets::Sets;
 use super::stage::Stage;
 use super::tick::Tick;
 use super::top::Top;
-use super::wheel::{Timer, Wheel};
+use super::wheel::{Timer, WHOLE, Wheel};
 use super::window::Window;
 use crate::promql::Labels;
 use crate::sample::{SeriesId, Timestamp};
@@ -126,28 +127,6 @@ impl Context<'_> {
     }
 }
 
-/// Sets the timers of one node.
-pub(super) struct Timers<'a> {
-    pub(super) wheel: &'a mut Wheel,
-    pub(super) stream: u32,
-    pub(super) node: u32,
-}
-
-impl Timers<'_> {
-    /// A unit looks again at `due` or earlier. `armed` is when it does so anyway.
-    #[inline]
-    pub(super) fn arm(&mut self, armed: &mut Timestamp, unit: u32, due: Timestamp) {
-        if due < *armed {
-            *armed = due;
-            let Self { stream, node, .. } = *self;
-            self.wheel.insert(Timer { at: due, stream, node, unit });
-        }
-    }
-}
-
-/// Not set.
-pub(super) const NEVER: Timestamp = Timestamp::from_nanos(i64::MAX);
-
 const SECOND: i64 = 1_000_000_000;
 
 /// What drifts with time alone is looked at again at every whole second.
@@ -208,7 +187,8 @@ pub(super) struct Node {
     pub(super) readers: Vec<Edge>,
     /// Whether its values change at every time.
     pub(super) drifts: bool,
-    pub(super) armed: Timestamp,
+    /// Of all its units.
+    pub(super) alarm: Alarm,
     /// The roots it is, as bits.
     pub(super) roots: u32,
 }
@@ -221,6 +201,19 @@ impl Node {
             cell = stage.apply(cell, at, inputs);
         }
         cell
+    }
+
+    /// One of its timers has come up; whether there is something to settle.
+    #[inline]
+    pub(super) fn wake(&mut self, timer: Timer, wheel: &mut Wheel) -> bool {
+        if timer.unit != WHOLE {
+            return self.operator.wake(timer, wheel);
+        }
+        let rings = self.alarm.rings(timer, wheel);
+        if rings {
+            self.operator.dirty().mark_all();
+        }
+        rings
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -329,6 +322,17 @@ impl Operator {
     #[inline]
     pub(super) fn settle(&mut self, context: &mut Context<'_>, updates: &mut Updates) {
         each!(self, operator => operator.settle(context, updates));
+    }
+
+    /// A timer of a unit has come up; whether there is something to settle.
+    #[inline]
+    fn wake(&mut self, timer: Timer, wheel: &mut Wheel) -> bool {
+        match self {
+            Self::Instant(operator) => operator.wake(timer, wheel),
+            Self::Window(operator) => operator.wake(timer, wheel),
+            Self::Tick(operator) => operator.wake(timer, wheel),
+            _ => false,
+        }
     }
 
     /// Moves the times it keeps by a step of the clock.

@@ -13,17 +13,48 @@ pub(super) struct Outputs {
     index: FxHashMap<Labels, u32>,
     outputs: Vec<Output>,
     free: Vec<u32>,
-    /// By root and slot of its node.
-    of_slot: Vec<Vec<u32>>,
+    roots: Vec<Root>,
     pub(super) touched: Dirty,
+}
+
+/// Which slots of a root's node show in which outputs: mostly one in each; more where labels that
+/// differ between them were dropped or taken over.
+#[derive(Debug, Clone, Default)]
+struct Root {
+    /// By slot.
+    shown: Vec<Shown>,
+    /// By output: the last slot that shows in it, or [`NONE`]; outputs at the end may be left out.
+    last: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    output: u32,
+    /// The slot before that shows in the same output, or [`NONE`].
+    before: u32,
+}
+
+const NONE: u32 = u32::MAX;
+
+impl Root {
+    fn attach(&mut self, output: u32) {
+        let place = output as usize;
+        if self.last.len() <= place {
+            self.last.resize(place + 1, NONE);
+        }
+        let slot = self.shown.len() as u32;
+        let before = std::mem::replace(&mut self.last[place], slot);
+        self.shown.push(Shown { output, before });
+    }
+
+    fn shows(&self, output: u32) -> bool {
+        self.last.get(output as usize).is_some_and(|slot| *slot != NONE)
+    }
 }
 
 #[derive(Debug, Default)]
 struct Output {
     labels: Labels,
-    /// Root and slot of what shows in it. Mostly one a root; more where labels that differ between
-    /// them were dropped or taken over.
-    slots: Vec<(u32, u32)>,
     /// When data last came.
     seen: Timestamp,
     /// For whoever reads the outputs: what is kept of this one.
@@ -35,15 +66,13 @@ pub(in crate::rules) const NO_MARK: u32 = u32::MAX;
 
 impl Outputs {
     pub(super) fn new(roots: usize) -> Self {
-        Self { of_slot: vec![Vec::new(); roots], ..Self::default() }
+        Self { roots: vec![Root::default(); roots], ..Self::default() }
     }
 
     /// A root has a slot more.
     pub(super) fn attach(&mut self, root: u32, labels: &Labels) {
         let output = self.of(&labels.without_metadata());
-        let of_slot = &mut self.of_slot[root as usize];
-        self.outputs[output as usize].slots.push((root, of_slot.len() as u32));
-        of_slot.push(output);
+        self.roots[root as usize].attach(output);
     }
 
     /// The output of a set of labels, made where there is none.
@@ -55,12 +84,7 @@ impl Outputs {
     }
 
     fn make(&mut self, labels: Labels) -> u32 {
-        let output = Output {
-            labels: labels.clone(),
-            mark: NO_MARK,
-            seen: Timestamp::MIN,
-            slots: Vec::new(),
-        };
+        let output = Output { labels: labels.clone(), mark: NO_MARK, seen: Timestamp::MIN };
         let place = if let Some(free) = self.free.pop() {
             self.outputs[free as usize] = output;
             free
@@ -76,7 +100,7 @@ impl Outputs {
     /// A slot of a root was settled.
     #[inline]
     pub(super) fn touch(&mut self, root: u32, slot: u32, by_data: Option<Timestamp>) {
-        let output = self.of_slot[root as usize][slot as usize];
+        let output = self.roots[root as usize].shown[slot as usize].output;
         if let Some(at) = by_data {
             self.outputs[output as usize].seen = at;
         }
@@ -86,9 +110,17 @@ impl Outputs {
     /// What a root says of an output: of several slots the one that says most.
     #[inline]
     pub(super) fn cell(&self, output: u32, root: u32, node: &Node) -> Cell {
-        let slots = self.outputs[output as usize].slots.iter();
-        let cells = slots.filter(|(of, _)| *of == root).map(|(_, slot)| node.cells[*slot as usize]);
-        cells.max_by_key(|cell| cell.presence).unwrap_or(Cell::MISSING)
+        let root = &self.roots[root as usize];
+        let mut slot = root.last.get(output as usize).copied().unwrap_or(NONE);
+        let mut most = Cell::MISSING;
+        while let Some(shown) = root.shown.get(slot as usize) {
+            let cell = node.cells[slot as usize];
+            if cell.presence > most.presence {
+                most = cell;
+            }
+            slot = shown.before;
+        }
+        most
     }
 
     pub(super) fn labels(&self, output: u32) -> &Labels {
@@ -114,23 +146,25 @@ impl Outputs {
 
     /// Lets go of all slots, to be attached anew.
     pub(super) fn detach(&mut self) {
-        self.outputs.iter_mut().for_each(|output| output.slots.clear());
-        self.of_slot.iter_mut().for_each(Vec::clear);
+        self.roots.fill(Root::default());
     }
 
     /// Outputs without a slot go, unless something is kept of them: those are touched.
     pub(super) fn sweep(&mut self) {
-        let Self { index, outputs, free, touched, .. } = self;
+        let Self { index, outputs, free, touched, roots } = self;
         index.retain(|_, place| {
-            let output = &outputs[*place as usize];
-            let keeps = !output.slots.is_empty() || output.mark != NO_MARK;
-            if !keeps {
-                outputs[*place as usize] = Output::default();
-                free.push(*place);
-            } else if outputs[*place as usize].slots.is_empty() {
-                touched.mark(*place);
+            let output = &mut outputs[*place as usize];
+            if roots.iter().any(|root| root.shows(*place)) {
+                return true;
             }
-            keeps
+            let is_marked = output.mark != NO_MARK;
+            if is_marked {
+                touched.mark(*place);
+            } else {
+                *output = Output::default();
+                free.push(*place);
+            }
+            is_marked
         });
     }
 
@@ -142,12 +176,13 @@ impl Outputs {
 
     pub(super) fn bytes(&self) -> usize {
         let one = self.index.keys().next().map_or(0, labels_bytes);
-        let slots = self.outputs.iter().map(|o| o.slots.capacity() * size_of::<(u32, u32)>());
+        let roots = self.roots.iter().map(|root| {
+            root.shown.capacity() * size_of::<Shown>() + root.last.capacity() * size_of::<u32>()
+        });
         self.index.capacity() * (size_of::<(Labels, u32)>() + 1)
             + self.index.len() * one
             + self.outputs.capacity() * size_of::<Output>()
-            + slots.sum::<usize>()
-            + self.of_slot.iter().map(|o| o.capacity() * size_of::<u32>()).sum::<usize>()
+            + roots.sum::<usize>()
             + self.touched.bytes()
     }
 }

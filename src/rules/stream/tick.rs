@@ -9,8 +9,10 @@ use head::Head;
 pub(super) use head::Kept;
 use rustc_hash::FxHashMap;
 
-use super::node::{Cell, Context, Dirty, NEVER, Updates, next_second};
+use super::alarm::Alarm;
+use super::node::{Cell, Context, Dirty, Updates, next_second};
 use super::ring::Point;
+use super::wheel::{Timer, Wheel};
 use crate::promql::selector::Selector;
 use crate::promql::{Expr, Labels};
 use crate::sample::{SeriesId, Timestamp};
@@ -34,7 +36,7 @@ pub(super) struct Tick {
     /// By slot: the evaluation it was last part of.
     seen: Vec<u32>,
     round: u32,
-    armed: Timestamp,
+    alarm: Alarm,
     pub(super) dirty: Dirty,
 }
 
@@ -45,7 +47,7 @@ impl Tick {
         dirty.mark(0);
         let head = Head::new(&expr);
         let (slots, seen) = (FxHashMap::default(), Vec::new());
-        Self { expr, head, slots, seen, round: 0, armed: NEVER, dirty }
+        Self { expr, head, slots, seen, round: 0, alarm: Alarm::OFF, dirty }
     }
 
     /// What it must be fed.
@@ -86,11 +88,12 @@ impl Tick {
     }
 
     /// The period has passed.
-    pub(super) fn wake(&mut self, at: Timestamp) {
-        if self.armed == at {
-            self.armed = NEVER;
+    pub(super) fn wake(&mut self, timer: Timer, wheel: &mut Wheel) -> bool {
+        let rings = self.alarm.rings(timer, wheel);
+        if rings {
             self.dirty.mark(0);
         }
+        rings
     }
 
     pub(super) fn settle(&mut self, context: &mut Context<'_>, updates: &mut Updates) {
@@ -116,7 +119,7 @@ impl Tick {
                 }
             }
             let due = next_second(context.at) + self.period().saturating_sub(PERIOD_MIN);
-            context.timers.arm(&mut self.armed, 0, due);
+            self.alarm.set(due, 0, &mut context.timers);
         }
     }
 
@@ -129,9 +132,7 @@ impl Tick {
 
     pub(super) fn shift(&mut self, nanos: i64) {
         self.head.shift(nanos);
-        if self.armed != NEVER {
-            self.armed = self.armed.shifted(nanos);
-        }
+        self.alarm.shift(nanos);
     }
 
     pub(super) fn bytes(&self) -> usize {

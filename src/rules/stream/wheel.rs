@@ -1,8 +1,8 @@
 //! The one queue of timers: which operator of which rule looks again when.
 //!
-//! A wheel of buckets of about a second, of which the earliest is kept in order, since almost every
-//! timer lies within the next minutes and most samples set one. Entries are never taken back: who
-//! sets an earlier one ignores the later when it comes.
+//! A wheel of buckets of about a second, put in order when their time comes, since almost every timer
+//! lies within the next minutes and most samples set one. Entries are never taken back: who sets an
+//! earlier one ignores the later when it comes.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -35,23 +35,42 @@ const BUCKETS: usize = 512;
 /// All timers, earliest first.
 #[derive(Debug)]
 pub(in crate::rules) struct Wheel {
-    /// The bucket that is open: everything up to it is in `open`.
+    /// The bucket that is open: everything up to it is in `open` or `near`.
     base: i64,
-    /// Never empty while there is any timer.
-    open: BinaryHeap<Reverse<Timer>>,
-    buckets: Box<[Vec<Timer>]>,
-    /// How many are in `buckets`.
+    /// What the bucket held when it was opened, the earliest last.
+    open: Vec<Timer>,
+    /// What was set since that lies in the bucket or before.
+    near: BinaryHeap<Reverse<Timer>>,
+    /// The first of each bucket's entries, and how many entries are in buckets.
+    buckets: Box<[u32]>,
     ahead: usize,
+    /// Entries of all buckets, each naming the next of its own, and the first of those not in use.
+    /// One store for all takes the room of the timers that are set at a time, not of every
+    /// bucket's fullest.
+    entries: Vec<Entry>,
+    free: u32,
     later: BinaryHeap<Reverse<Timer>>,
 }
+
+#[derive(Debug)]
+struct Entry {
+    timer: Timer,
+    next: u32,
+}
+
+/// No entry.
+const NONE: u32 = u32::MAX;
 
 impl Default for Wheel {
     fn default() -> Self {
         Self {
             base: i64::MIN >> BUCKET_BITS,
-            open: BinaryHeap::new(),
-            buckets: vec![Vec::new(); BUCKETS].into(),
+            open: Vec::new(),
+            near: BinaryHeap::new(),
+            buckets: vec![NONE; BUCKETS].into(),
             ahead: 0,
+            entries: Vec::new(),
+            free: NONE,
             later: BinaryHeap::new(),
         }
     }
@@ -62,7 +81,7 @@ impl Wheel {
     #[inline]
     pub(super) fn insert(&mut self, timer: Timer) {
         self.place(timer);
-        if self.open.is_empty() {
+        if self.first().is_none() {
             self.turn();
         }
     }
@@ -70,20 +89,28 @@ impl Wheel {
     /// When the first is due.
     #[inline]
     pub(super) fn first(&self) -> Option<Timestamp> {
-        self.open.peek().map(|timer| timer.0.at)
+        match (self.open.last(), self.near.peek()) {
+            (Some(open), Some(Reverse(near))) => Some(open.at.min(near.at)),
+            (open, near) => open.or(near.map(|near| &near.0)).map(|timer| timer.at),
+        }
     }
 
     /// Takes the first where it is due at or before `limit`.
     #[inline]
     pub(super) fn pop(&mut self, limit: Timestamp) -> Option<Timer> {
-        if self.first()? > limit {
+        let first = self.first()?;
+        if first > limit {
             return None;
         }
-        let timer = self.open.pop()?.0;
-        if self.open.is_empty() {
+        let timer = if self.open.last().is_some_and(|timer| timer.at == first) {
+            self.open.pop()
+        } else {
+            self.near.pop().map(|near| near.0)
+        };
+        if self.open.is_empty() && self.near.is_empty() {
             self.turn();
         }
-        Some(timer)
+        timer
     }
 
     /// Moves all timers by a step of the clock.
@@ -97,29 +124,43 @@ impl Wheel {
     }
 
     fn rebuild(&mut self, keep: impl Fn(Timer) -> Option<Timer>) {
-        let old = std::mem::take(self);
-        let heaps = old.open.into_iter().chain(old.later).map(|timer| timer.0);
-        let ahead = old.buckets.into_iter().flatten();
-        heaps.chain(ahead).filter_map(keep).for_each(|timer| self.insert(timer));
+        let mut old = std::mem::take(self);
+        while let Some(timer) = old.pop(Timestamp::from_nanos(i64::MAX)) {
+            if let Some(timer) = keep(timer) {
+                self.insert(timer);
+            }
+        }
     }
 
     #[inline]
     fn place(&mut self, timer: Timer) {
         let bucket = timer.at.as_nanos() >> BUCKET_BITS;
         if bucket <= self.base {
-            self.open.push(Reverse(timer));
+            self.near.push(Reverse(timer));
         } else if bucket < self.base.saturating_add(BUCKETS as i64) {
-            self.buckets[bucket as usize % BUCKETS].push(timer);
-            self.ahead += 1;
+            self.put(bucket as usize % BUCKETS, timer);
         } else {
             self.later.push(Reverse(timer));
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, bucket: usize, timer: Timer) {
+        let entry = Entry { timer, next: self.buckets[bucket] };
+        self.ahead += 1;
+        if let Some(free) = self.entries.get_mut(self.free as usize) {
+            self.buckets[bucket] = std::mem::replace(&mut self.free, free.next);
+            *free = entry;
+        } else {
+            self.buckets[bucket] = self.entries.len() as u32;
+            self.entries.push(entry);
         }
     }
 
     /// Opens the next bucket that holds something.
     #[cold]
     fn turn(&mut self) {
-        while self.open.is_empty() {
+        while self.first().is_none() {
             if self.ahead > 0 {
                 self.base += 1;
             } else if let Some(Reverse(first)) = self.later.peek() {
@@ -127,9 +168,7 @@ impl Wheel {
             } else {
                 return;
             }
-            let bucket = &mut self.buckets[self.base as usize % BUCKETS];
-            self.ahead -= bucket.len();
-            self.open.extend(bucket.drain(..).map(Reverse));
+            self.open();
             let horizon = self.base.saturating_add(BUCKETS as i64);
             while let Some(Reverse(first)) = self.later.peek().copied()
                 && first.at.as_nanos() >> BUCKET_BITS < horizon
@@ -138,6 +177,18 @@ impl Wheel {
                 self.place(first);
             }
         }
+    }
+
+    fn open(&mut self) {
+        let bucket = &mut self.buckets[self.base as usize % BUCKETS];
+        let mut place = std::mem::replace(bucket, NONE);
+        while let Some(entry) = self.entries.get_mut(place as usize) {
+            self.open.push(entry.timer);
+            let next = std::mem::replace(&mut entry.next, self.free);
+            self.free = std::mem::replace(&mut place, next);
+            self.ahead -= 1;
+        }
+        self.open.sort_unstable_by_key(|timer| Reverse(timer.at));
     }
 }
 

@@ -10,8 +10,10 @@ mod tail;
 
 use accumulator::Accumulator;
 
-use super::node::{Cell, Context, Dirty, NEVER, Updates, drift_step, next_multiple};
+use super::alarm::{Alarm, NEVER};
+use super::node::{Cell, Context, Dirty, Updates, drift_step, next_multiple};
 use super::ring::{Placed, Point, Ring};
+use super::wheel::{Timer, Wheel};
 use crate::promql;
 use crate::sample::{SeriesId, Timestamp, is_stale};
 
@@ -112,7 +114,7 @@ pub(super) struct Track {
     pub(super) series: SeriesId,
     /// A point came in among the others: all is to be made anew.
     rebuild: bool,
-    armed: Timestamp,
+    alarm: Alarm,
     ring: Ring,
     accumulator: Accumulator,
 }
@@ -132,13 +134,13 @@ impl Window {
     pub(super) fn add(&mut self, series: SeriesId) -> u32 {
         let accumulator = Accumulator::new(self.function);
         let ring = Ring::default();
-        self.adopt(Track { series, rebuild: false, armed: NEVER, ring, accumulator })
+        self.adopt(Track { series, rebuild: false, alarm: Alarm::OFF, ring, accumulator })
     }
 
     /// Takes over a series from a plan that is made anew.
     pub(super) fn adopt(&mut self, track: Track) -> u32 {
         self.heap_bytes += track.bytes();
-        self.tracks.push(Track { armed: NEVER, ..track });
+        self.tracks.push(Track { alarm: Alarm::OFF, ..track });
         self.dirty.grow();
         let slot = self.tracks.len() as u32 - 1;
         self.dirty.mark(slot);
@@ -194,14 +196,15 @@ impl Window {
         self.dirty.mark(slot);
     }
 
-    pub(super) fn wake(&mut self, slot: u32, at: Timestamp) {
+    #[inline]
+    pub(super) fn wake(&mut self, timer: Timer, wheel: &mut Wheel) -> bool {
         // A timer may outlive the slot it was set for: nothing is due there then.
-        if let Some(track) = self.tracks.get_mut(slot as usize)
-            && track.armed == at
-        {
-            track.armed = NEVER;
-            self.dirty.mark(slot);
+        let track = self.tracks.get_mut(timer.unit as usize);
+        let rings = track.is_some_and(|track| track.alarm.rings(timer, wheel));
+        if rings {
+            self.dirty.mark(timer.unit);
         }
+        rings
     }
 
     pub(super) fn settle(&mut self, context: &mut Context<'_>, updates: &mut Updates) {
@@ -224,7 +227,7 @@ impl Window {
                 cell = reading.value.map_or(cell, Cell::present);
             }
             self.heap_bytes = self.heap_bytes + track.bytes() - before;
-            context.timers.arm(&mut track.armed, slot, due);
+            track.alarm.set(due, slot, &mut context.timers);
             updates.cells.push((slot, cell));
         }
     }
@@ -234,9 +237,7 @@ impl Window {
             track.ring.shift(nanos);
             // What is kept of the points may count from a time of theirs.
             track.rebuild = true;
-            if track.armed != NEVER {
-                track.armed = track.armed.shifted(nanos);
-            }
+            track.alarm.shift(nanos);
         }
     }
 
