@@ -6,9 +6,9 @@ FUZZ_SECONDS ?= 10
 
 # The servers the tests talk to, and what builds the fuzz targets (a C++ compiler) and packages.
 TEST_PACKAGES = mosquitto mosquitto-clients snmp snmpd faketime socat influxdb victoria-metrics dunst \
-	dbus dbus-x11 xvfb prometheus prometheus-alertmanager iproute2 procps systemd g++ dpkg-dev
+	dbus dbus-x11 xvfb prometheus prometheus-alertmanager iproute2 procps systemd systemd-container g++ dpkg-dev
 TEST_COMMANDS = mosquitto mosquitto_pub snmpget snmpd faketime socat influxd victoria-metrics dunst \
-	dbus-daemon Xvfb promtool amtool ip ps systemd-analyze c++ dpkg-shlibdeps
+	dbus-daemon Xvfb promtool amtool ip ps systemd-analyze systemd-nspawn c++ dpkg-shlibdeps
 
 .PHONY: run test check bench fuzz package servers tools
 

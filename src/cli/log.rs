@@ -1,15 +1,19 @@
 //! Where the log goes and what it looks like.
 
+use std::fmt::Result;
 use std::io::IsTerminal;
 
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::EnvFilter;
-use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::format::{self, Format, Full, Writer};
+use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// What log lines look like.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Format {
+enum Look {
     Auto,
     Text,
     Json,
@@ -21,7 +25,7 @@ enum Format {
 pub(super) struct Args {
     /// What log lines look like; auto is the journal under systemd, else text
     #[arg(long, global = true, value_enum, default_value = "auto", value_name = "FORMAT")]
-    log_format: Format,
+    log_format: Look,
     /// What is logged: error, warn, info, debug, trace, or directives such as watchpost=debug
     /// [default: $WATCHPOST_LOG, else info]
     #[arg(long, global = true, value_name = "LEVEL")]
@@ -29,36 +33,60 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// Starts logging, to standard error or the journal.
-    pub(super) fn start(&self) -> Result<(), String> {
+    /// Starts logging, to standard error.
+    pub(super) fn start(&self) -> std::result::Result<(), String> {
         let level = self.log_level.clone().or_else(|| std::env::var("WATCHPOST_LOG").ok());
         let level = level.as_deref().unwrap_or("info");
         let filter =
             EnvFilter::try_new(level).map_err(|error| format!("--log-level {level}: {error}"))?;
         let registry = tracing_subscriber::registry().with(filter);
+        let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colour);
         // Set by systemd where standard error is the journal.
         let under_systemd = std::env::var_os("JOURNAL_STREAM").is_some();
         let started = match self.log_format {
-            Format::Journal => {
-                let journal = tracing_journald::layer()
-                    .map_err(|error| format!("cannot reach the journal: {error}"))?;
-                registry.with(journal).try_init()
+            Look::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+            Look::Journal => {
+                registry.with(lines.with_ansi(false).event_format(journal())).try_init()
             }
-            Format::Auto if under_systemd && let Ok(journal) = tracing_journald::layer() => {
-                registry.with(journal).try_init()
+            Look::Auto if under_systemd => {
+                registry.with(lines.with_ansi(false).event_format(journal())).try_init()
             }
-            Format::Json => {
-                let json = fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
-                registry.with(json).try_init()
-            }
-            Format::Auto | Format::Text => {
-                let colour =
-                    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-                let text =
-                    fmt::layer().with_ansi(colour).with_target(false).with_writer(std::io::stderr);
-                registry.with(text).try_init()
-            }
+            Look::Auto | Look::Text => registry.with(lines.with_target(false)).try_init(),
         };
         started.map_err(|error| format!("cannot start logging: {error}"))
+    }
+}
+
+/// Lines for the journal: without a time, which the journal has itself, and with everything else,
+/// because `journalctl` shows nothing but the line.
+fn journal() -> Prioritised {
+    Prioritised(format::format().without_time().with_level(false).with_target(false))
+}
+
+/// Each line with its priority in front, as in sd-daemon(3).
+struct Prioritised(Format<Full, ()>);
+
+impl<S, N> FormatEvent<S, N> for Prioritised
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut out: Writer<'_>,
+        event: &Event<'_>,
+    ) -> Result {
+        // Syslog's severities, RFC 5424 §6.2.1.
+        let priority = match *event.metadata().level() {
+            Level::ERROR => 3,
+            Level::WARN => 4,
+            Level::INFO => 6,
+            Level::DEBUG | Level::TRACE => 7,
+        };
+        let mut text = String::new();
+        self.0.format_event(context, Writer::new(&mut text), event)?;
+        text.lines().try_for_each(|line| writeln!(out, "<{priority}>{line}"))
     }
 }

@@ -37,8 +37,9 @@ pub(super) fn run(path: Option<&Path>, log: &log::Args) -> ExitCode {
 
 async fn serve(config: Config, path: Option<&Path>) -> Result<(), Box<dyn std::error::Error>> {
     let mut signals = Signals::new()?;
+    let watching = watching(&config);
     let mut app = App::start(config).await?;
-    tell(&[NotifyState::Ready]);
+    tell(&[NotifyState::Ready, NotifyState::Status(&watching)]);
     let mut watchdog = Watchdog::new();
     loop {
         tokio::select! {
@@ -82,16 +83,24 @@ async fn reload(app: &mut App, path: Option<&Path>) {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
         Err(error) => warn!(%error, "cannot read the monotonic clock for systemd"),
     }
-    match load(path) {
+    let status = match load(path) {
         Ok(config) => {
+            let watching = watching(&config);
             app.reload(config).await;
+            watching
         }
         Err(diagnostics) => {
             app.refused_reload();
             error!("the new configuration is refused, the old one goes on:\n{diagnostics}");
+            "the new configuration is refused, the old one goes on".into()
         }
-    }
-    tell(&[NotifyState::Ready]);
+    };
+    tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
+/// What `systemctl status` shows.
+fn watching(config: &Config) -> String {
+    format!("targets: {}, rules: {}", config.targets.len(), config.rules.len())
 }
 
 /// Tells systemd, if it listens.

@@ -19,7 +19,7 @@ fn run(command: &mut Command) -> Option<String> {
 }
 
 /// The package of the binary under test; a release build would say no more.
-fn build(folder: &Path) -> Option<PathBuf> {
+pub(crate) fn build(folder: &Path) -> Option<PathBuf> {
     let binary = Path::new(env!("CARGO_BIN_EXE_watchpost"));
     let source = Path::new(env!("CARGO_MANIFEST_DIR"));
     run(Command::new(source.join("packaging/generate")).arg(binary))?;

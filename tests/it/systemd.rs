@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+mod booted;
+
 /// The exposure the unit may have at most, times ten.
 const EXPOSURE_MAX_TENTHS: u32 = 20;
 
