@@ -1,8 +1,8 @@
 //! The write-ahead journal: one append-only log of all batches, and readers with durable cursors.
 //!
-//! What was judged is appended; a thread writes it to the segments under `state_dir/journal` at
-//! once, so that `kill -9` loses nothing that was written, and puts it on disk once a second, or
-//! each time. The store and every sink read on from their own cursors: from memory while they keep
+//! What was judged is appended; a thread writes it to the segments under `state_dir/journal` a few
+//! times a second, and at once where somebody waits for it, so that `kill -9` loses nothing that
+//! was written, and puts it on disk once a second, or each time. The store and every sink read on from their own cursors: from memory while they keep
 //! up, from disk when they are behind. The journal is bounded; what a reader had not read when it
 //! went is counted. It judges nothing, and never holds up who appends.
 //!
@@ -104,7 +104,7 @@ impl Journal {
         Self::open(Env { folder: None, catalogue, clock, metrics }, Limits::default())
     }
 
-    /// Appends batches that came together. Never waits; they are written within the moment. Returns
+    /// Appends batches that came together. Never waits; they are written within a moment. Returns
     /// the sequence number after their last sample.
     pub fn append(&self, batches: &Arc<Vec<Batch>>) -> u64 {
         let samples = batches.iter().map(|batch| batch.samples.len()).sum();
@@ -115,7 +115,7 @@ impl Journal {
         let end = inner.push(batches, samples);
         self.shared.trim(&mut inner);
         if inner.disk != Disk::Absent {
-            self.shared.wake_writer(&mut inner);
+            self.shared.tell_writer(&mut inner);
         }
         end
     }
@@ -161,6 +161,13 @@ impl Journal {
                 Disk::Failing | Disk::Working => Some(Err(NotKept)),
             }
         };
+        {
+            let mut inner = self.shared.lock();
+            inner.awaited = inner.awaited.max(end);
+            if inner.is_urgent() && inner.disk != Disk::Absent {
+                self.shared.wake_writer(&mut inner);
+            }
+        }
         self.until_settled(|shared| outcome(shared).is_some()).await;
         outcome(&self.shared).unwrap_or(Err(NotKept))
     }

@@ -24,6 +24,10 @@ const TAIL_BYTES_MAX: usize = 4 << 20;
 /// Memory for samples that are not written yet: beyond this the pipeline waits, and so does polling.
 pub(super) const UNWRITTEN_BYTES_MAX: usize = 16 << 20;
 
+/// Memory of the batches written in one go; a larger group is written alone. So much is not gathered
+/// any longer.
+pub(super) const WRITE_BYTES_MAX: usize = 1 << 20;
+
 /// What every part has a hand on.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -47,6 +51,17 @@ pub(super) enum Disk {
     Working,
     /// They do not, for the time being.
     Failing,
+}
+
+/// What the writing thread is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Thread {
+    /// It works, and looks again before it rests.
+    Works,
+    /// It has written a moment ago, and looks again in a moment.
+    Gathers,
+    /// It sleeps until it is woken.
+    Sleeps,
 }
 
 /// A group of batches in memory.
@@ -112,8 +127,9 @@ pub(super) struct Inner {
     pub(super) readers: Vec<Registered>,
     pub(super) next_token: u64,
     pub(super) segments: VecDeque<Segment>,
-    /// Whether the writing thread waits to be woken.
-    pub(super) writer_waits: bool,
+    /// Somebody waits until all before this is written.
+    pub(super) awaited: u64,
+    pub(super) thread: Thread,
     pub(super) is_closing: bool,
     pub(super) has_ended: bool,
 }
@@ -135,10 +151,17 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the writing thread if it waits; one that works looks again before it waits.
+    /// Has the writing thread look for what there is to do now.
     pub(super) fn wake_writer(&self, inner: &mut Inner) {
-        if std::mem::take(&mut inner.writer_waits) {
+        if std::mem::replace(&mut inner.thread, Thread::Works) != Thread::Works {
             self.wake.notify_one();
+        }
+    }
+
+    /// Has the writing thread know of what was appended, by and by if that will do.
+    pub(super) fn tell_writer(&self, inner: &mut Inner) {
+        if inner.thread == Thread::Sleeps || inner.is_urgent() {
+            self.wake_writer(inner);
         }
     }
 
@@ -164,7 +187,8 @@ impl Inner {
             readers: Vec::new(),
             next_token: 0,
             segments: VecDeque::new(),
-            writer_waits: false,
+            awaited: 0,
+            thread: Thread::Works,
             is_closing: false,
             has_ended: false,
         }
@@ -200,6 +224,11 @@ impl Inner {
             live.changed.notify_one();
         }
         self.next
+    }
+
+    /// Whether somebody waits for what is not written, or there is much of it.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.awaited > self.written || self.unwritten_bytes >= WRITE_BYTES_MAX
     }
 
     /// Notes that all before `end` is on disk.

@@ -1,5 +1,5 @@
-//! The thread that writes: groups at once as they come, puts them on disk when it is time, keeps
-//! cursors, and lets go of what is old.
+//! The thread that writes: groups as they come, a few times a second or as soon as somebody waits
+//! for them, puts them on disk when it is time, keeps cursors, and lets go of what is old.
 //!
 //! It is a thread of its own since a disk may hang for as long as it likes. It sleeps while there
 //! is nothing to do. What cannot be written stays in memory, and is tried again once a second.
@@ -17,14 +17,15 @@ use super::cursor::{self, CursorFile, Progress};
 use super::encode::Encoder;
 use super::format::Header;
 use super::segment::{SegmentFile, path_of};
-use super::shared::{Disk, Entry, Inner, Registered, Segment, Shared};
+use super::shared::{Disk, Entry, Inner, Registered, Segment, Shared, Thread, WRITE_BYTES_MAX};
 use super::{Fsync, Limits};
 
 /// A segment is closed at this age, so that a small journal, too, lets go of what was read.
 const SEGMENT_AGE_MAX: Duration = Duration::from_secs(3_600);
 
-/// Memory of the batches written in one go; a larger group is written alone.
-const WRITE_BYTES_MAX: usize = 1 << 20;
+/// From one write to the next, if nobody waits for it and not much comes: waking for every poll
+/// would cost more than polling does. `kill -9` takes so much of what nobody was told is kept.
+const GATHER: Duration = Duration::from_millis(250);
 
 /// From a failed write to the next try.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -38,6 +39,8 @@ pub(super) struct Writer {
     buffer: Vec<u8>,
     open: Option<Open>,
     cursors: FxHashMap<String, CursorFile>,
+    /// When it last wrote.
+    wrote_at: Option<Instant>,
     /// When to try again after a failure.
     retry_at: Option<Instant>,
     /// The failure last told.
@@ -75,6 +78,7 @@ impl Writer {
             buffer: Vec::new(),
             open: None,
             cursors,
+            wrote_at: None,
             retry_at: None,
             told: None,
         }
@@ -106,7 +110,9 @@ impl Writer {
         let mut inner = shared.lock();
         loop {
             let now = Instant::now();
-            let may_write = self.retry_at.is_none_or(|at| at <= now) || inner.is_closing;
+            let gathers_until = self.gathers_until(&inner).filter(|at| *at > now);
+            let may_retry = self.retry_at.is_none_or(|at| at <= now);
+            let may_write = may_retry && gathers_until.is_none() || inner.is_closing;
             let sync_at = self.sync_at();
             let mut round = Round {
                 entries: if may_write { unwritten(&inner) } else { Vec::new() },
@@ -115,6 +121,10 @@ impl Writer {
                 is_last: false,
             };
             round.cursors = unsaved(&mut inner, !round.entries.is_empty());
+            if !round.cursors.is_empty() && round.entries.is_empty() && may_retry {
+                // A cursor is saved after what it has passed.
+                round.entries = unwritten(&inner);
+            }
             round.syncs |= self.limits.fsync == Fsync::Always && !round.entries.is_empty();
             let last = round.entries.last().map_or(inner.written, |entry| entry.end);
             round.is_last = inner.is_closing && (last == inner.next || self.retry_at.is_some());
@@ -123,8 +133,11 @@ impl Writer {
                 return round;
             }
             let retry_at = self.retry_at.filter(|_| inner.written < inner.next);
-            let wake_at = [sync_at, retry_at].into_iter().flatten().min();
-            inner.writer_waits = true;
+            let wake_at = [sync_at, retry_at, gathers_until].into_iter().flatten().min();
+            inner.thread = match gathers_until {
+                Some(_) => Thread::Gathers,
+                None => Thread::Sleeps,
+            };
             inner = match wake_at {
                 Some(at) => {
                     let timeout = at.saturating_duration_since(now);
@@ -136,8 +149,14 @@ impl Writer {
                     waited.unwrap_or_else(std::sync::PoisonError::into_inner)
                 }
             };
-            inner.writer_waits = false;
+            inner.thread = Thread::Works;
         }
+    }
+
+    /// Until when what comes is left to gather, if it is.
+    fn gathers_until(&self, inner: &Inner) -> Option<Instant> {
+        let may_gather = self.limits.fsync != Fsync::Always && !inner.is_urgent();
+        self.wrote_at.filter(|_| may_gather).map(|at| at + GATHER)
     }
 
     fn sync_at(&self) -> Option<Instant> {
@@ -178,7 +197,9 @@ impl Writer {
             return Err(Failure::new("write", error));
         }
         open.bytes += self.buffer.len() as u64;
-        open.unsynced_since.get_or_insert_with(Instant::now);
+        let now = Instant::now();
+        open.unsynced_since.get_or_insert(now);
+        self.wrote_at = Some(now);
         self.shared.meters.written_bytes.add(self.buffer.len() as u64);
         Ok(())
     }
