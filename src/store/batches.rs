@@ -15,7 +15,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::block::is_absent;
-use super::head::{Late, Rows};
+use super::head::{self, Late};
 use super::segment::{Buffers, Opened, ReadError, Segment, Tier};
 use super::{Store, millis};
 use crate::sample::{Batch, Catalogue, Sample, Series, SeriesId, Timestamp};
@@ -36,6 +36,14 @@ pub struct Batches<'a> {
     targets: Targets,
     buffers: Buffers,
     damaged: u64,
+}
+
+/// Rows of series that came together: a time a row, and a cell a row and series, row by row.
+#[derive(Debug, Default)]
+struct Rows {
+    series: Arc<[SeriesId]>,
+    times: Vec<i64>,
+    cells: Vec<f64>,
 }
 
 /// Something that has rows in the order of time. Of rows of one time the rank of its part decides
@@ -188,22 +196,23 @@ impl Batches<'_> {
         (0..series.len()).filter(|place| self.wants(series[*place])).collect()
     }
 
-    fn copy(&self, rows: &Rows, out: &mut Vec<(bool, Rows)>) {
+    fn copy(&self, rows: &head::Rows, out: &mut Vec<(bool, Rows)>) {
         let columns = self.columns(&rows.series);
-        let start = rows.times.partition_point(|time| *time < self.span.0);
-        let end = rows.times.partition_point(|time| *time <= self.span.1);
+        let start = rows.times().partition_point(|time| *time < self.span.0);
+        let end = rows.times().partition_point(|time| *time <= self.span.1);
         if columns.is_empty() || start >= end {
             return;
         }
-        let width = rows.series.len();
-        let of_row =
-            |row: usize| columns.iter().map(move |column| rows.cells[row * width + column]);
-        let rows = Rows {
-            series: columns.iter().map(|column| rows.series[*column]).collect(),
-            times: rows.times[start..end].to_vec(),
-            cells: (start..end).flat_map(of_row).collect(),
-        };
-        out.push((false, rows));
+        let cells = rows.cells(start, end);
+        let wanted = |row: &[f64]| columns.iter().map(|column| row[*column]).collect::<Vec<_>>();
+        out.push((
+            false,
+            Rows {
+                series: columns.iter().map(|column| rows.series[*column]).collect(),
+                times: rows.times()[start..end].to_vec(),
+                cells: cells.chunks(rows.series.len()).flat_map(wanted).collect(),
+            },
+        ));
     }
 
     fn copy_late(&self, late: &Late, out: &mut Vec<(bool, Rows)>) {

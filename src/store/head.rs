@@ -1,18 +1,21 @@
 //! The newest samples, in memory: series that come together lie in one group of rows.
 //!
-//! A group has a column of times and a cell a series and row. Series are grouped by the batch that
+//! A group has a column of times and a cell a series and [row](rows). Series are grouped by the batch that
 //! first brings them; a group that has more holes than cells is dissolved, and its series group
 //! anew by what comes together then. Samples that are not newer than their group go beside it. It
 //! refuses what is older than the window or ahead of the clock. It does no I/O and reads no clock.
 
+mod rows;
+
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use rustc_hash::FxHashMap;
 
-use super::block::{ABSENT, COLUMNS_MAX, is_absent};
+use super::block::{COLUMNS_MAX, is_absent};
 use super::{Points, millis};
 use crate::sample::{Batch, SeriesId, Timestamp, push_tight};
+pub(super) use rows::Rows;
 
 /// A sample further ahead of the clock is refused: kept, it would make all that follows it late.
 const AHEAD_MILLIS_MAX: i64 = 600_000;
@@ -26,34 +29,8 @@ const REGROUPINGS_MAX: u8 = 2;
 /// Cuts a group may go without a row before it is forgotten.
 const IDLE_CUTS_MAX: u8 = 2;
 
-/// Rows there is room for at first, and at least each time there is more needed.
-const ROOM_ROWS: usize = 32;
-
 /// What a sample beside its group takes in memory, nearly.
 const LATE_BYTES: usize = 40;
-
-/// Rows of series that come together: a time a row, and a cell a row and series, row by row.
-#[derive(Debug, Default)]
-pub(super) struct Rows {
-    pub(super) series: Arc<[SeriesId]>,
-    pub(super) times: Vec<i64>,
-    pub(super) cells: Vec<f64>,
-}
-
-impl Rows {
-    /// Appends what a column has from `from` to `to`, both included.
-    fn read(&self, column: usize, from: i64, to: i64, out: &mut Points) {
-        let width = self.series.len();
-        let start = self.times.partition_point(|time| *time < from);
-        let times = self.times[start..].iter().take_while(|time| **time <= to);
-        let cells = self.cells[start * width..].iter().skip(column).step_by(width);
-        out.extend(times.zip(cells).filter(|(_, v)| !is_absent(**v)).map(|(t, v)| (*t, *v)));
-    }
-
-    pub(super) fn samples(&self) -> usize {
-        self.cells.iter().filter(|value| !is_absent(**value)).count()
-    }
-}
 
 /// Samples beside their groups.
 pub(super) type Late = BTreeMap<(SeriesId, i64), f64>;
@@ -66,30 +43,12 @@ struct Group {
     /// The append that made the newest row.
     appended: u64,
     holes: usize,
-    /// How many rows the last cut took.
-    room: usize,
     idle_cuts: u8,
 }
 
 impl Group {
     fn is_mostly_holes(&self) -> bool {
-        let rows = &self.rows;
-        rows.times.len() >= JUDGED_ROWS_MIN && self.holes * 2 > rows.cells.len()
-    }
-
-    fn push_row(&mut self, time: i64) -> usize {
-        let Rows { series, times, cells } = &mut self.rows;
-        if times.len() == times.capacity() {
-            let more = if times.is_empty() { self.room } else { times.len() / 4 }.max(ROOM_ROWS);
-            times.reserve_exact(more);
-            cells.reserve_exact(more * series.len());
-        }
-        let at = cells.len();
-        times.push(time);
-        cells.resize(at + series.len(), ABSENT);
-        self.holes += series.len();
-        self.last = time;
-        at
+        self.rows.times().len() >= JUDGED_ROWS_MIN && self.holes * 2 > self.rows.cells_len()
     }
 }
 
@@ -106,8 +65,11 @@ const NO_GROUP: u32 = u32::MAX;
 const NOWHERE: Place = Place { group: NO_GROUP, column: 0, regroupings: 0 };
 
 /// Where a sample goes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Into {
+    /// The newest row, which is open.
+    Newest,
+    /// A row before it.
     Row(usize),
     Late,
     Refused,
@@ -136,6 +98,8 @@ pub(super) struct Head {
     appends: u64,
     bytes: usize,
     window_millis: i64,
+    /// The row before the one that is open.
+    before: Vec<f64>,
 }
 
 impl Head {
@@ -150,6 +114,7 @@ impl Head {
             appends: 0,
             bytes: 0,
             window_millis,
+            before: Vec::new(),
         }
     }
 
@@ -193,6 +158,7 @@ impl Head {
                 place = self.place(sample.series);
             }
             if place.group != current {
+                self.end(current, into);
                 let group = &self.groups[place.group as usize];
                 if group.is_mostly_holes() && group.appended != self.appends {
                     self.dissolve(place.group, true);
@@ -203,11 +169,14 @@ impl Head {
                 into = self.begin(current, time, now);
             }
             match into {
-                Into::Row(at) => {
+                Into::Newest | Into::Row(_) => {
                     let group = &mut self.groups[current as usize];
-                    let cell = &mut group.rows.cells[at + usize::from(place.column)];
-                    group.holes -= usize::from(is_absent(*cell));
-                    *cell = value;
+                    let column = place.column.into();
+                    let was = match into {
+                        Into::Row(row) => group.rows.rewrite(row, column, value),
+                        _ => group.rows.set(column, value),
+                    };
+                    group.holes -= usize::from(is_absent(was));
                 }
                 Into::Late => {
                     appended.late += 1;
@@ -218,6 +187,7 @@ impl Head {
                 Into::Refused => appended.refused += 1,
             }
         }
+        self.end(current, into);
         appended
     }
 
@@ -225,12 +195,17 @@ impl Head {
         self.places.get(series.index()).copied().unwrap_or(NOWHERE)
     }
 
-    /// Finds the row of a time in a group, or makes it.
+    /// Finds the row of a time in a group, or makes it. [`Head::end`] follows.
     fn begin(&mut self, at: u32, time: i64, now: i64) -> Into {
         let group = &mut self.groups[at as usize];
         if time <= group.last {
-            if let Ok(row) = group.rows.times.binary_search(&time) {
-                return Into::Row(row * group.rows.series.len());
+            if let Ok(row) = group.rows.times().binary_search(&time) {
+                self.bytes -= group.rows.bytes();
+                if row + 1 < group.rows.times().len() {
+                    return Into::Row(row);
+                }
+                group.rows.reopen(&mut self.before);
+                return Into::Newest;
             }
             if time >= group.last.saturating_sub(self.window_millis) {
                 return Into::Late;
@@ -240,15 +215,29 @@ impl Head {
             }
             // The clock was ahead, and has been put right: what it said does not bind us.
             let series = group.rows.series.clone();
-            let ahead = std::mem::replace(&mut group.rows, Rows { series, ..Rows::default() });
+            let ahead = std::mem::replace(&mut group.rows, Rows::new(series));
             group.holes = 0;
-            if !ahead.times.is_empty() {
+            if !ahead.is_empty() {
                 self.dissolved.push(ahead);
             }
         }
         group.appended = self.appends;
-        self.bytes += 8 * (group.rows.series.len() + 1);
-        Into::Row(group.push_row(time))
+        group.holes += group.rows.series.len();
+        group.last = time;
+        self.bytes -= group.rows.bytes();
+        group.rows.begin(time, &mut self.before);
+        Into::Newest
+    }
+
+    /// Ends what [`Head::begin`] began.
+    fn end(&mut self, at: u32, into: Into) {
+        let Some(group) = self.groups.get_mut(at as usize) else { return };
+        if into == Into::Newest {
+            group.rows.close(&self.before);
+        }
+        if matches!(into, Into::Newest | Into::Row(_)) {
+            self.bytes += group.rows.bytes();
+        }
     }
 
     /// Makes groups of those series of a batch that have none.
@@ -285,7 +274,7 @@ impl Head {
             place.column = u16::try_from(column).expect("a group has at most COLUMNS_MAX");
             last = last.max(self.floors.remove(series).unwrap_or(i64::MIN));
         }
-        let rows = Rows { series: series.into(), ..Rows::default() };
+        let rows = Rows::new(series.into());
         self.groups[at as usize] = Group { rows, last, ..Group::default() };
     }
 
@@ -299,7 +288,7 @@ impl Head {
             self.floors.insert(*series, group.last);
         }
         self.free.push(at);
-        if !group.rows.times.is_empty() {
+        if !group.rows.is_empty() {
             self.dissolved.push(group.rows);
         }
     }
@@ -324,7 +313,7 @@ impl Head {
         let mut all = std::mem::take(&mut self.dissolved);
         let mut idle = Vec::new();
         for (at, group) in self.groups.iter_mut().enumerate() {
-            if group.rows.times.is_empty() {
+            if group.rows.is_empty() {
                 group.idle_cuts += u8::from(!group.rows.series.is_empty());
                 if group.idle_cuts > IDLE_CUTS_MAX {
                     idle.push(at);
@@ -333,9 +322,8 @@ impl Head {
             }
             group.idle_cuts = 0;
             group.holes = 0;
-            group.room = group.rows.times.len();
             let series = group.rows.series.clone();
-            all.push(std::mem::replace(&mut group.rows, Rows { series, ..Rows::default() }));
+            all.push(std::mem::replace(&mut group.rows, Rows::new(series)));
         }
         for at in idle {
             self.dissolve(u32::try_from(at).expect("fewer groups than series"), false);

@@ -132,8 +132,9 @@ impl Store {
         let mut writer = Writer::create(path)?;
         for rows in &frozen.rows {
             let width = rows.series.len();
+            let cells = rows.cells(0, rows.times().len());
             writer.group(&rows.series, false);
-            writer.rows(&rows.times, width, |row, column| rows.cells[row * width + column])?;
+            writer.rows(rows.times(), width, |row, column| cells[row * width + column])?;
         }
         let late: Vec<(SeriesId, i64, f64)> =
             frozen.late.iter().map(|((series, time), value)| (*series, *time, *value)).collect();

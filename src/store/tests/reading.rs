@@ -17,7 +17,7 @@ fn a_row_with_holes_gives_what_is_there() {
         bench.write(0, fields, bench.now, f64::from(poll));
     }
     bench.assert_same(0, i64::MAX / 1_000_000);
-    assert_eq!(bench.store.state().head.rows().filter(|r| !r.times.is_empty()).count(), 1);
+    assert_eq!(bench.store.state().head.rows().filter(|r| !r.is_empty()).count(), 1);
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn series_that_stop_coming_together_part() {
         bench.write(0, 0b0001, bench.now, f64::from(poll));
     }
     let state = bench.store.state();
-    let cells: usize = state.head.rows().map(|rows| rows.cells.len()).sum();
+    let cells: usize = state.head.rows().map(|rows| rows.cells_len()).sum();
     drop(state);
     assert!(cells < 300, "{cells} cells for 204 samples");
     bench.assert_same(0, i64::MAX / 1_000_000);
