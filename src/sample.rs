@@ -54,6 +54,16 @@ pub(crate) fn push_tight<T>(list: &mut Vec<T>, item: T) {
     list.push(item);
 }
 
+/// Makes a long-lived list at least as long as this, as [`push_tight`] does.
+pub(crate) fn grow_tight<T: Clone>(list: &mut Vec<T>, len: usize, item: T) {
+    if list.capacity() < len {
+        list.reserve_exact((len - list.len()).max(list.len() / 8));
+    }
+    if list.len() < len {
+        list.resize(len, item);
+    }
+}
+
 /// Whether a value is the stale mark. An ordinary NaN is not.
 #[inline]
 #[must_use]

@@ -222,7 +222,10 @@ impl Store {
         mut is_meant: impl FnMut(SeriesId) -> bool,
     ) -> Vec<SeriesId> {
         let index = self.index();
-        index.candidates(name, tags).iter().copied().filter(|id| is_meant(*id)).collect()
+        let mut candidates = index.candidates(name, tags, &self.catalogue);
+        drop(index);
+        candidates.retain(|id| is_meant(*id));
+        candidates
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

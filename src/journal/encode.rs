@@ -8,7 +8,7 @@ use super::format::{
     BATCHES, DEFINITIONS, FRAME_BYTES_FULL, HEADER_BYTES, Header, ROW, SERIES, STRING, put_frame,
     put_number, put_signed, seed,
 };
-use crate::sample::{Batch, Catalogue, Sample, SeriesId};
+use crate::sample::{Batch, Catalogue, Sample, SeriesId, grow_tight};
 
 /// A frame of definitions this long is full: what one of them damages is bounded.
 const DEFINITIONS_BYTES_FULL: usize = 64 << 10;
@@ -208,8 +208,6 @@ impl Encoder {
 
 /// Puts a value at a place of a list that grows as needed.
 fn set(list: &mut Vec<u32>, at: usize, value: u32) {
-    if list.len() <= at {
-        list.resize(at + 1, 0);
-    }
+    grow_tight(list, at + 1, 0);
     list[at] = value;
 }

@@ -64,10 +64,7 @@ impl Series {
     /// Whether [`Series::name`] is `name`, without building it.
     #[must_use]
     pub fn is_named(&self, name: &str) -> bool {
-        name.strip_prefix(&*self.row.measurement).is_some_and(|rest| match rest.strip_prefix('_') {
-            Some(rest) if !self.field.is_empty() => *rest == *self.field,
-            _ => rest.is_empty() && self.field.is_empty(),
-        })
+        is_name(name, &self.row.measurement, &self.field)
     }
 
     /// A tag's value; absent and empty are the same, as in PromQL.
@@ -76,6 +73,14 @@ impl Series {
         let tags = &self.row.tags;
         tags.binary_search_by(|(key, _)| (**key).cmp(name)).ok().map(|at| &*tags[at].1)
     }
+}
+
+/// Whether a name is that of a measurement and field.
+fn is_name(name: &str, measurement: &str, field: &str) -> bool {
+    name.strip_prefix(measurement).is_some_and(|rest| match rest.strip_prefix('_') {
+        Some(rest) if !field.is_empty() => *rest == *field,
+        _ => rest.is_empty() && field.is_empty(),
+    })
 }
 
 /// As PromQL writes it: `icmp_rtt_seconds{kind="icmp",target="gateway"}`.
@@ -245,6 +250,18 @@ impl Held<'_> {
     #[must_use]
     pub fn place(&self, id: SeriesId) -> (u32, u32) {
         self.0.series[id.index()]
+    }
+
+    /// The series of a row of this catalogue.
+    pub fn series_of(&self, row: u32) -> impl Iterator<Item = SeriesId> {
+        self.0.rows[row as usize].fields.iter().map(|(_, id)| *id)
+    }
+
+    /// As [`Series::is_named`].
+    #[must_use]
+    pub fn is_named(&self, id: SeriesId, name: &str) -> bool {
+        let (row, field) = self.place(id);
+        is_name(name, &self.row(row).measurement, self.field(field))
     }
 
     /// A row of this catalogue.
