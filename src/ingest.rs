@@ -21,7 +21,7 @@ mod gather;
 mod lines;
 mod remote;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -123,17 +123,22 @@ pub(crate) struct Site {
     name: Option<String>,
     /// How old a sample may be: as long as the store takes in what is late.
     late_window: Duration,
-    /// Kind and name of every target polled here.
-    polled: HashMap<String, HashSet<&'static str>>,
+    /// Name and kind of every target polled here, in order.
+    polled: Vec<(Arc<str>, &'static str)>,
 }
 
 impl Site {
     fn new(config: &Config) -> Self {
-        let mut polled: HashMap<_, HashSet<_>> = HashMap::new();
-        for target in &config.targets {
-            polled.entry(target.name.to_string()).or_default().insert(target.kind.name());
-        }
+        let targets = config.targets.iter();
+        let mut polled: Vec<_> = targets.map(|t| (t.name.clone(), t.kind.name())).collect();
+        polled.sort_unstable();
         Self { name: config.site.clone(), late_window: config.store.late_window, polled }
+    }
+
+    /// Whether a target is polled here.
+    fn polls(&self, target: &str, kind: &str) -> bool {
+        let is_it = |(name, of): &(Arc<str>, &str)| (&**name, *of).cmp(&(target, kind));
+        self.polled.binary_search_by(is_it).is_ok()
     }
 }
 

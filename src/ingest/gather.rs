@@ -178,7 +178,7 @@ impl<'a> Gather<'a> {
         let tag = |name: &str| tags.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
         if let (Some(kind), Some(target)) = (tag("kind"), tag("target"))
             && tag("site") == self.site.name.as_deref()
-            && self.site.polled.get(target).is_some_and(|kinds| kinds.contains(kind))
+            && self.site.polls(target, kind)
         {
             return Err(Refusal::Polled(kind.to_owned(), target.to_owned()));
         }

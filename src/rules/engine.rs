@@ -176,7 +176,7 @@ impl Engine {
         let held = self.front.held(&self.alerts, &moved);
         self.alerts.released.clear();
         self.set_rules(rules, &moved);
-        self.front.relink(&held, &mut self.alerts);
+        self.front.relink(&held, now, &mut self.alerts);
     }
 
     /// Targets are no longer watched: the alerts of their series end with a transition, and what

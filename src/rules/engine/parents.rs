@@ -7,29 +7,32 @@
 //! the parents named before that target, and on no group it is a member of. Else one rule for all
 //! targets that depends on two of them would keep silent when both are down.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
 use super::alerts::Rule;
 use crate::rules::depends::{DependsOn, Parent};
-use crate::sample::Timestamp;
+use crate::sample::{Timestamp, push_tight};
 
 /// Targets, as far as their `target_up` tells.
 #[derive(Debug, Default)]
 pub(super) struct Targets {
     all: Vec<Target>,
-    ids: FxHashMap<(String, String), u32>,
-    by_name: FxHashMap<String, Vec<u32>>,
+    /// The newest target of each name.
+    by_name: FxHashMap<Arc<str>, u32>,
 }
 
 #[derive(Debug)]
 struct Target {
-    kind: String,
-    name: String,
+    kind: Arc<str>,
+    name: Arc<str>,
     up: Option<bool>,
     /// When that was found.
     at: Timestamp,
+    /// The one of this name before it, of another kind.
+    before: Option<u32>,
 }
 
 /// What an alert's parents are at.
@@ -66,15 +69,15 @@ enum Found {
 impl Targets {
     /// The place of a target, which is made where there is none.
     pub(super) fn place(&mut self, kind: &str, name: &str) -> u32 {
-        let key = (kind.to_owned(), name.to_owned());
-        if let Some(known) = self.ids.get(&key) {
-            return *known;
+        if let Some((known, _)) = self.named(Some(kind), name).next() {
+            return known;
         }
         let place = super::index(self.all.len());
-        let (kind, name) = key.clone();
-        self.by_name.entry(name.clone()).or_default().push(place);
-        self.all.push(Target { kind, name, up: None, at: Timestamp::MIN });
-        self.ids.insert(key, place);
+        let last = self.all.last().filter(|last| *last.kind == *kind);
+        let kind = last.map_or_else(|| kind.into(), |last| last.kind.clone());
+        let name: Arc<str> = name.into();
+        let before = self.by_name.insert(name.clone(), place);
+        push_tight(&mut self.all, Target { kind, name, up: None, at: Timestamp::MIN, before });
         place
     }
 
@@ -98,14 +101,14 @@ impl Targets {
     /// The targets of a name, all of them or those of a kind.
     fn named<'a>(
         &'a self,
-        kind: Option<&'a String>,
+        kind: Option<&'a str>,
         name: &str,
     ) -> impl Iterator<Item = (u32, &'a Target)> {
-        let places = self.by_name.get(name).map_or(&[][..], Vec::as_slice);
+        let newest = self.by_name.get(name).copied();
+        let places = std::iter::successors(newest, |place| self.all[*place as usize].before);
         places
-            .iter()
-            .map(|place| (*place, &self.all[*place as usize]))
-            .filter(move |(_, target)| kind.is_none_or(|kind| target.kind == *kind))
+            .map(|place| (place, &self.all[place as usize]))
+            .filter(move |(_, target)| kind.is_none_or(|kind| *target.kind == *kind))
     }
 }
 
@@ -143,7 +146,7 @@ impl Parents {
         let target = &targets.all[place as usize];
         self.all.iter().any(|one| match &one.parent {
             Found::Target { kind, name } => {
-                *name == target.name && kind.as_ref().is_none_or(|kind| *kind == target.kind)
+                **name == *target.name && kind.as_ref().is_none_or(|kind| **kind == *target.kind)
             }
             Found::Rule(_) => false,
         })
@@ -159,7 +162,7 @@ impl Parents {
                     if is_down { down.push(&*one.shown) } else { known.push(None) }
                 }
                 Found::Target { kind, name } => {
-                    let found: Vec<_> = targets.named(kind.as_ref(), name).collect();
+                    let found: Vec<_> = targets.named(kind.as_deref(), name).collect();
                     if found.iter().any(|(place, _)| own == Some(*place)) {
                         if self.any {
                             return Standing::None;

@@ -22,7 +22,9 @@ use crate::rules::config::TARGET_UP;
 use crate::rules::plan::{Condition, Level, Plan, Selector, Threshold};
 use crate::rules::series::ALERTS;
 use crate::rules::{Labels, RuleConfig, Transition};
-use crate::sample::{Batch, Catalogue, STALE, Sample, Series, SeriesId, Timestamp, is_stale};
+use crate::sample::{
+    Batch, Catalogue, STALE, Sample, Series, SeriesId, Timestamp, grow_tight, is_stale, push_tight,
+};
 
 /// Series, and the rules each concerns.
 #[derive(Debug)]
@@ -31,8 +33,10 @@ pub(super) struct Thresholds {
     questions: Vec<Question>,
     /// The rules about each name of a series.
     by_metric: FxHashMap<String, Vec<u32>>,
-    /// By [`SeriesId`].
-    series: Vec<Seen>,
+    /// By [`SeriesId`]: its place in `seen`, or [`UNSEEN`] or [`UNASKED`].
+    series: Vec<u32>,
+    /// The series that rules are about.
+    seen: Vec<Seen>,
     /// The links of one series lie together.
     links: Vec<Link>,
     /// How long the samples of a target, by its id, count, where that is longer than [`LOOKBACK`].
@@ -83,23 +87,27 @@ impl Question {
     }
 }
 
-/// A series, as far as rules care.
+/// The place of a series before its first sample.
+const UNSEEN: u32 = u32::MAX;
+/// The place of one that no rule is about. Most are such: they cost nothing but this.
+const UNASKED: u32 = u32::MAX - 1;
+
+/// A series that rules are about.
 #[derive(Debug, Clone, Copy)]
 struct Seen {
-    /// The time of its last sample or stale mark.
+    /// The time of its last sample or stale mark; the least of all where rules came to be about it
+    /// since.
     last: Timestamp,
     /// Its value, for who asks.
     value: f64,
     /// Where its links begin.
     first: u32,
-    /// How many there are; [`UNSEEN`] before its first sample.
+    /// How many there are.
     len: u32,
 }
 
-const UNSEEN: u32 = u32::MAX;
-
 impl Seen {
-    const NEW: Self = Self { last: Timestamp::MIN, value: STALE, first: 0, len: UNSEEN };
+    const NEW: Self = Self { last: Timestamp::MIN, value: STALE, first: 0, len: 0 };
 
     const fn links(self) -> Range<usize> {
         self.first as usize..self.first as usize + self.len as usize
@@ -142,6 +150,7 @@ impl Thresholds {
             questions: Vec::new(),
             by_metric: FxHashMap::default(),
             series: Vec::new(),
+            seen: Vec::new(),
             links: Vec::new(),
             lookbacks: FxHashMap::default(),
             evaluations: 0,
@@ -151,11 +160,11 @@ impl Thresholds {
 
     pub(super) fn apply(&mut self, batch: &Batch, alerts: &mut Alerts, out: &mut Vec<Transition>) {
         for sample in &batch.samples {
-            let at = sample.series.index();
-            if self.series.get(at).is_none_or(|seen| seen.len == UNSEEN) {
-                self.discover(sample.series, batch.time, alerts);
-            }
-            let seen = &mut self.series[at];
+            let place = match self.series.get(sample.series.index()) {
+                Some(place) if *place != UNSEEN => *place,
+                _ => self.discover(sample.series, batch.time, alerts),
+            };
+            let Some(seen) = self.seen.get_mut(place as usize) else { continue };
             if batch.time < seen.last {
                 self.late += 1;
                 continue;
@@ -217,7 +226,7 @@ impl Thresholds {
     }
 
     pub(super) fn clock_stepped(&mut self, nanos: i64) {
-        for seen in self.series.iter_mut().filter(|seen| seen.last != Timestamp::MIN) {
+        for seen in self.seen.iter_mut().filter(|seen| seen.last != Timestamp::MIN) {
             seen.last = seen.last.shifted(nanos);
         }
     }
@@ -242,16 +251,22 @@ impl Thresholds {
         }
     }
 
-    /// Finds the rules that are about a series, once. Its data counts from `since` on.
-    fn discover(&mut self, series: SeriesId, since: Timestamp, alerts: &mut Alerts) {
-        if self.series.len() <= series.index() {
-            self.series.resize(series.index() + 1, Seen::NEW);
-        }
-        self.link(series, since, &Held::default(), alerts);
+    /// Finds the rules that are about a series, once, and returns its place. Its data counts from
+    /// `since` on.
+    fn discover(&mut self, series: SeriesId, since: Timestamp, alerts: &mut Alerts) -> u32 {
+        grow_tight(&mut self.series, series.index() + 1, UNSEEN);
+        self.link(series, Seen::NEW, since, &Held::default(), alerts)
     }
 
     /// Finds the rules that are about a series, and gives them the alerts there are.
-    fn link(&mut self, series: SeriesId, since: Timestamp, held: &Held, alerts: &mut Alerts) {
+    fn link(
+        &mut self,
+        series: SeriesId,
+        mut seen: Seen,
+        since: Timestamp,
+        held: &Held,
+        alerts: &mut Alerts,
+    ) -> u32 {
         let words = self.catalogue.series(series);
         let first = self.links.len();
         // First, so that alerts of this very sample know what the target is at.
@@ -270,8 +285,14 @@ impl Thresholds {
                 self.links.push(Link { rule, alert: NO_ALERT });
             }
         }
-        let seen = &mut self.series[series.index()];
+        if self.links.len() == first {
+            self.series[series.index()] = UNASKED;
+            return UNASKED;
+        }
+        let place = index(self.seen.len());
         (seen.first, seen.len) = (index(first), index(self.links.len() - first));
+        push_tight(&mut self.seen, seen);
+        self.series[series.index()] = place;
         for link in own..self.links.len() {
             let rule = self.links[link].rule;
             if let Some(known) = held.get(&(rule, series)) {
@@ -282,6 +303,7 @@ impl Thresholds {
                 alerts.settle(id);
             }
         }
+        place
     }
 
     /// Makes the alert of a rule and a series given in words, unless it is there; `None` where the
@@ -295,10 +317,11 @@ impl Thresholds {
     ) -> Option<u32> {
         let tags: Vec<_> = words.tags.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let series = self.catalogue.intern(&words.measurement, &words.field, &tags);
-        if self.series.get(series.index()).is_none_or(|seen| seen.len == UNSEEN) {
-            self.discover(series, now, alerts);
-        }
-        let mut links = self.series[series.index()].links();
+        let place = match self.series.get(series.index()) {
+            Some(place) if *place != UNSEEN => *place,
+            _ => self.discover(series, now, alerts),
+        };
+        let mut links = self.seen.get(place as usize)?.links();
         let link = links.find(|at| {
             let Link { rule: one, alert } = self.links[*at];
             one == rule && alert != UP
@@ -323,10 +346,10 @@ impl Thresholds {
     /// What is known of the series a rule is about.
     pub(super) fn about(&self, rule: u32) -> Vec<Known> {
         let mut found = Vec::new();
-        for (id, seen) in self.series.iter().enumerate().filter(|(_, seen)| seen.len != UNSEEN) {
+        for (id, seen) in self.asked().filter(|(_, seen)| seen.last != Timestamp::MIN) {
             let mut links = self.links[seen.links()].iter().filter(|link| link.alert != UP);
             if let Some(link) = links.find(|link| link.rule == rule) {
-                let series = self.catalogue.series(SeriesId::from_index(id));
+                let series = self.catalogue.series(id);
                 found.push(Known {
                     labels: labels(&series, &self.questions[rule as usize].labels),
                     series: series.to_string(),
@@ -342,25 +365,38 @@ impl Thresholds {
     /// The alerts there are, once rules have moved.
     pub(super) fn held(&self, alerts: &Alerts, moved: &[Result<u32, &str>]) -> Held {
         let mut held = Held::default();
-        for (id, seen) in self.series.iter().enumerate().filter(|(_, seen)| seen.len != UNSEEN) {
+        for (id, seen) in self.asked() {
             for link in self.links[seen.links()].iter().filter(|link| link.alert != UP) {
                 if let Ok(rule) = moved[link.rule as usize]
                     && alerts.has(link.alert)
                 {
-                    held.insert((rule, SeriesId::from_index(id)), link.alert);
+                    held.insert((rule, id), link.alert);
                 }
             }
         }
         held
     }
 
-    /// Finds the rules of all series again, and gives them the alerts there are.
-    pub(super) fn relink(&mut self, held: &Held, alerts: &mut Alerts) {
+    /// The series that rules are about.
+    fn asked(&self) -> impl Iterator<Item = (SeriesId, &Seen)> {
+        let places = self.series.iter().enumerate();
+        places.filter_map(|(id, place)| {
+            Some((SeriesId::from_index(id), self.seen.get(*place as usize)?))
+        })
+    }
+
+    /// Finds the rules of all series again, and gives them the alerts there are. The data of a series
+    /// that no rule was about counts from now on.
+    pub(super) fn relink(&mut self, held: &Held, now: Timestamp, alerts: &mut Alerts) {
         self.links.clear();
+        let old = std::mem::take(&mut self.seen);
         for id in 0..self.series.len() {
-            if self.series[id].len != UNSEEN {
-                let since = self.series[id].last;
-                self.link(SeriesId::from_index(id), since, held, alerts);
+            let place = self.series[id];
+            if place != UNSEEN {
+                let seen = old.get(place as usize).copied();
+                let since = seen.map_or(now, |seen| seen.last);
+                let seen = seen.unwrap_or(Seen::NEW);
+                self.link(SeriesId::from_index(id), seen, since, held, alerts);
             }
         }
     }
@@ -374,11 +410,12 @@ impl Thresholds {
         out: &mut Vec<Transition>,
     ) {
         for id in 0..self.series.len() {
-            let seen = self.series[id];
-            if seen.len == UNSEEN || !is_gone(&self.catalogue.series(SeriesId::from_index(id))) {
+            let place = self.series[id];
+            if place == UNSEEN || !is_gone(&self.catalogue.series(SeriesId::from_index(id))) {
                 continue;
             }
-            for at in seen.links() {
+            let links = self.seen.get(place as usize).map_or(0..0, |seen| seen.links());
+            for at in links {
                 match self.links[at] {
                     Link { alert: NO_ALERT, .. } => {}
                     Link { alert: UP, rule } => alerts.target_found(rule, None, now, out),
@@ -386,7 +423,7 @@ impl Thresholds {
                 }
                 self.let_go(alerts);
             }
-            self.series[id] = Seen::NEW;
+            self.series[id] = UNSEEN;
         }
     }
 

@@ -17,7 +17,7 @@ use super::{Cause, Stopped, Stream};
 use crate::promql::labels::NAME;
 use crate::promql::{Expr, Labels, Selector};
 use crate::rules::engine::LOOKBACK;
-use crate::sample::{Batch, Catalogue, SeriesId, Timestamp};
+use crate::sample::{Batch, Catalogue, SeriesId, Timestamp, grow_tight};
 
 /// All streams.
 #[derive(Debug)]
@@ -175,6 +175,8 @@ impl Network {
             let index = sample.series.index();
             let (first, len) = match self.seen.get(index) {
                 Some((first, len)) if *len != UNSEEN => (*first, *len),
+                // They find their leaves with the next sample, should there ever be any.
+                _ if self.by_name.is_empty() && self.nameless.is_empty() => (0, 0),
                 _ => self.discover(sample.series),
             };
             let point = Point { time: batch.time, value: sample.value };
@@ -338,9 +340,7 @@ impl Network {
     /// Finds the leaves that are about a series, once.
     #[cold]
     fn discover(&mut self, series: SeriesId) -> (u32, u32) {
-        if self.seen.len() <= series.index() {
-            self.seen.resize(series.index() + 1, (0, UNSEEN));
-        }
+        grow_tight(&mut self.seen, series.index() + 1, (0, UNSEEN));
         self.link(series, &[])
     }
 
