@@ -144,15 +144,16 @@ impl Supervisor {
             }
         }
         changes.started = wanted.len();
-        let grid = Grid::new(self.env.started, targets.iter().map(|target| target.interval));
+        let intervals = targets.iter().map(|target| target.interval);
+        let grid = Arc::new(Grid::new(self.env.started, intervals));
         for (id, target) in wanted {
-            self.start(id, target.clone(), grid);
+            self.start(id, target.clone(), grid.clone());
         }
         self.rewrite_board();
         changes
     }
 
-    fn start(&mut self, id: String, target: Arc<Target>, grid: Grid) {
+    fn start(&mut self, id: String, target: Arc<Target>, grid: Arc<Grid>) {
         let status = Arc::new(Status::new(target.clone()));
         let (stop, stopped) = oneshot::channel();
         let status_too = status.clone();
@@ -188,7 +189,7 @@ struct Spawn<'a> {
     supervisor: &'a mut Supervisor,
     target: &'a Arc<Target>,
     status: Arc<Status>,
-    grid: Grid,
+    grid: Arc<Grid>,
     stopped: oneshot::Receiver<()>,
 }
 

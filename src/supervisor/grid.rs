@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// From one shared moment to the next. tokio's timers lie on a wheel that wakes at every multiple
-/// of this to sort those that are due soon, if there are any: what is due then is done at once,
-/// and what is due in between costs another wake-up.
-const STEP: Duration = Duration::from_millis(64);
+/// From one shared moment to the next, the longest first. tokio's timers lie on a wheel that wakes at
+/// every multiple of 64 ms to sort those that are due soon, if there are any: what is due then is
+/// done at once, and what is due in between costs another wake-up.
+const STEPS: [Duration; 3] =
+    [Duration::from_millis(256), Duration::from_millis(128), Duration::from_millis(64)];
 
-/// A wake-up is shared only if the poll is moved by a hundredth of its interval at most.
-const INTERVAL_MIN: Duration = Duration::from_millis(6_400);
+/// A poll is moved by less than one such part of its interval.
+const PARTS: u32 = 32;
 
 /// More polls at one moment than this, and their answers might not fit into a socket's buffer,
 /// which looks like loss: then every target keeps to its own time.
@@ -21,23 +22,29 @@ const POLLS_AT_ONCE_MAX: f64 = 16.0;
 const LEAD: Duration = Duration::from_millis(1);
 
 /// The shared moments, if there are any for this many polls; none by default.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Grid {
     origin: Option<Instant>,
+    /// The longest step that does not bring too many together.
+    step_max: Duration,
 }
 
 impl Grid {
     /// Of a runtime that has just been `started`, for targets with these intervals.
     pub(super) fn new(started: Instant, intervals: impl Iterator<Item = Duration>) -> Self {
         let polls_per_second: f64 = intervals.map(|interval| 1.0 / interval.as_secs_f64()).sum();
-        let is_calm = polls_per_second * STEP.as_secs_f64() <= POLLS_AT_ONCE_MAX;
-        Self { origin: started.checked_sub(LEAD).filter(|_| is_calm) }
+        let is_calm = |step: &Duration| polls_per_second * step.as_secs_f64() <= POLLS_AT_ONCE_MAX;
+        let step_max = STEPS.into_iter().find(is_calm).unwrap_or_default();
+        Self { origin: started.checked_sub(LEAD), step_max }
     }
 
     /// When to poll a target that is due: then, or at the shared moment before.
-    pub(super) fn at_or_before(self, due: Instant, interval: Duration) -> Instant {
-        let Some(origin) = self.origin.filter(|_| interval >= INTERVAL_MIN) else { return due };
-        let beyond = due.saturating_duration_since(origin).as_nanos() % STEP.as_nanos();
+    pub(super) fn at_or_before(&self, due: Instant, interval: Duration) -> Instant {
+        let may_move = |step: &Duration| *step <= self.step_max && *step * PARTS <= interval;
+        let Some((origin, step)) = self.origin.zip(STEPS.into_iter().find(may_move)) else {
+            return due;
+        };
+        let beyond = due.saturating_duration_since(origin).as_nanos() % step.as_nanos();
         due - Duration::from_nanos(u64::try_from(beyond).unwrap_or(0))
     }
 }
@@ -48,24 +55,38 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    /// By how many milliseconds a poll is moved that is due so long after the start.
+    fn moved(grid: &Grid, start: Instant, due: u64, interval: Duration) -> u128 {
+        let due = start + Duration::from_millis(due);
+        (due - grid.at_or_before(due, interval)).as_millis()
+    }
+
     #[test]
     fn targets_that_are_due_soon_after_another_share_a_moment_before() {
         let start = Instant::now();
         let grid = Grid::new(start + LEAD, [10 * SECOND; 100].into_iter());
-        for (due, shared) in [(0, 0), (63, 0), (64, 64), (127, 64), (10_000, 9_984)] {
-            let at = grid.at_or_before(start + Duration::from_millis(due), 10 * SECOND);
-            assert_eq!(at, start + Duration::from_millis(shared), "{due}");
+        for (due, by) in [(0, 0), (255, 255), (256, 0), (400, 144), (10_000, 16)] {
+            assert_eq!(moved(&grid, start, due, 10 * SECOND), by, "{due}");
         }
     }
 
     #[test]
-    fn a_short_interval_and_a_crowd_keep_to_their_own_time() {
+    fn the_shorter_the_interval_the_less_a_poll_is_moved() {
         let start = Instant::now();
-        let due = start + 10 * SECOND;
-        let calm = Grid::new(start, [10 * SECOND; 2_500].into_iter());
-        assert_ne!(calm.at_or_before(due, 10 * SECOND), due);
-        assert_eq!(calm.at_or_before(due, SECOND), due);
-        let crowd = Grid::new(start, [10 * SECOND; 2_501].into_iter());
-        assert_eq!(crowd.at_or_before(due, 10 * SECOND), due);
+        let grid = Grid::new(start + LEAD, [10 * SECOND; 100].into_iter());
+        for (interval, by) in [(9, 255), (8, 127), (5, 127), (4, 63), (3, 63), (2, 0), (1, 0)] {
+            assert_eq!(moved(&grid, start, 255, interval * SECOND), by, "{interval}");
+        }
+    }
+
+    #[test]
+    fn a_crowd_shares_less_and_at_last_keeps_to_its_own_time() {
+        let start = Instant::now();
+        for (targets, by) in
+            [(600, 255), (700, 127), (1_200, 127), (1_300, 63), (2_400, 63), (2_600, 0)]
+        {
+            let grid = Grid::new(start + LEAD, vec![10 * SECOND; targets].into_iter());
+            assert_eq!(moved(&grid, start, 255, 10 * SECOND), by, "{targets}");
+        }
     }
 }

@@ -30,7 +30,7 @@ pub(super) struct Task {
     status: Arc<Status>,
     counts: Arc<Counts>,
     cadence: Cadence,
-    grid: Grid,
+    grid: Arc<Grid>,
     readings: Readings,
     /// For targets that speak when they like: `target_up` and its like. Apart from the rest,
     /// because the readings are lent to the poller when it is time to say that it is still up.
@@ -46,7 +46,7 @@ impl Task {
         target: Arc<Target>,
         status: Arc<Status>,
         cadence: Cadence,
-        grid: Grid,
+        grid: Arc<Grid>,
     ) -> Self {
         let tags = TargetTags { target: target.name.clone(), tags: target.tags.clone() };
         let readings =

@@ -80,8 +80,7 @@ impl Bench {
         let count = made.clone();
         let counts = Arc::new(Counts::new(&self.env.metrics, "host"));
         let (env, target) = (self.env.clone(), self.target.clone());
-        let mut task =
-            Task::new(env, counts, target, self.status.clone(), cadence, Grid::default());
+        let mut task = Task::new(env, counts, target, self.status.clone(), cadence, Arc::default());
         self.tasks.spawn(async move {
             let make = || {
                 *count.lock().unwrap() += 1;
@@ -243,7 +242,7 @@ async fn a_target_that_is_polled_on_the_beat_waits_in_little_room() {
     let Bench { env, status, .. } = bench();
     let target = targets("[icmp.t]\nhost = \"127.0.0.1\"\n").remove(0);
     let counts = Arc::new(Counts::new(&env.metrics, "icmp"));
-    let task = Task::new(env, counts, target.clone(), status, EVERY, Grid::default());
+    let task = Task::new(env, counts, target.clone(), status, EVERY, Arc::default());
     // Ten thousand of these must fit into 40 MB beside all else.
     let bytes = target.kind.visit(Size(task));
     assert!(bytes <= 760, "{bytes} bytes");
