@@ -122,7 +122,9 @@ impl App {
             pipeline.run(saved, from_bus, asks, &counted, DRAIN_GRACE).await;
         });
         let stop = CancellationToken::new();
-        tasks.spawn(store.clone().run(from_journal, clock.clone(), stop.clone()));
+        if let Some(reader) = from_journal {
+            tasks.spawn(store.clone().run(reader, clock.clone(), stop.clone()));
+        }
         let (counted, told) = (metrics.clone(), events.clone());
         let env = Env { catalogue, shared, metrics: counted, events: told, bus, started };
         let site = config.site.clone();

@@ -176,7 +176,7 @@ impl Default for Api {
 crate::config! {
     /// The embedded store.
     pub struct Store {
-        /// Whether samples are kept on disk; otherwise those of the last hour or two, in memory.
+        /// Whether samples are remembered; otherwise only sinks keep them.
         pub enabled: bool = true,
         /// How long samples are kept as they came.
         pub retention: Duration = Self::DEFAULT_RETENTION,

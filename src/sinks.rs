@@ -204,6 +204,11 @@ impl Sinks {
             }
             stays
         });
+        if self.running.is_empty() && !sinks.is_empty() && !journal.is_durable() {
+            tracing::warn!(
+                "samples for sinks wait in memory; with the next start they have a journal"
+            );
+        }
         for sink in sinks {
             match self.running.remove(&sink.name) {
                 Some(same) if same.config == sink.value => {

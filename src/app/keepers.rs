@@ -18,14 +18,15 @@ const STORE_READER: &str = "store";
 pub(super) struct Keepers {
     pub(super) journal: Journal,
     pub(super) store: Arc<Store>,
-    /// What the store reads.
-    pub(super) from_journal: Reader,
+    /// What the store reads, if it is to remember anything.
+    pub(super) from_journal: Option<Reader>,
     pub(super) sinks: Sinks,
 }
 
 impl Keepers {
     /// Opens the journal and the store, and brings the store up to where the journal is. Where the
-    /// state directory or the store in it cannot be used, samples are kept in memory.
+    /// state directory or the store in it cannot be used, samples are kept in memory. A store that
+    /// is switched off stays empty, and where no sink reads it either, nothing is in the journal.
     pub(super) fn open(
         config: &Config,
         has_state_dir: bool,
@@ -33,9 +34,10 @@ impl Keepers {
         clock: &Arc<Clock>,
         metrics: &Arc<Metrics>,
     ) -> Self {
+        let has_readers = config.store.enabled || !config.sinks.is_empty();
         let journal = Journal::open(
             journal::Env {
-                folder: has_state_dir.then(|| config.journal_dir()),
+                folder: (has_state_dir && has_readers).then(|| config.journal_dir()),
                 catalogue: catalogue.clone(),
                 clock: clock.clone(),
                 metrics: metrics.clone(),
@@ -44,19 +46,21 @@ impl Keepers {
         );
         let on_disk = has_state_dir && config.store.enabled;
         let store = on_disk.then(|| open_store(config, catalogue, clock, metrics)).flatten();
-        let (store, mut from_journal) = match store {
-            Some(store) => {
-                let position = store.sealed_to();
-                (store, journal.reader_at(STORE_READER, position))
-            }
-            // It forgets at the end; what comes from now on is all it ever has.
-            None => {
-                let (limits, now) = (config.store.limits(), clock.now());
-                let store = Store::in_memory(catalogue.clone(), limits, metrics, now);
-                (store, journal.reader_at(STORE_READER, journal.end()))
-            }
+        let position = store.as_ref().map(Store::sealed_to);
+        // It forgets at the end; what comes from now on is all it ever has.
+        let in_memory =
+            || Store::in_memory(catalogue.clone(), config.store.limits(), metrics, clock.now());
+        let store = store.unwrap_or_else(in_memory);
+        let from_journal = if config.store.enabled {
+            let position = position.unwrap_or_else(|| journal.end());
+            let mut reader = journal.reader_at(STORE_READER, position);
+            store.catch_up(&mut reader, clock);
+            Some(reader)
+        } else {
+            // Nothing is kept for one that was there before.
+            journal.retain_readers(|name| name == STORE_READER, &[]);
+            None
         };
-        store.catch_up(&mut from_journal, clock);
         let env = SinkEnv {
             catalogue: catalogue.clone(),
             metrics: metrics.clone(),
