@@ -60,3 +60,16 @@ async fn what_was_acknowledged_is_in_the_store_after_kill_9() {
     }
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn a_store_that_is_switched_off_remembers_nothing_and_has_no_journal() {
+    let daemon = Daemon::start("[store]\nenabled = false\n").await;
+    let lines = "kept,probe=a n=1\n".to_owned();
+    let (status, body) = daemon.post("/api/v2/write?bucket=b&org=o", &[], lines).await;
+    assert_eq!((status, body.as_str()), (StatusCode::NO_CONTENT, ""));
+    let found = daemon.data("query?query=kept_n").await;
+    assert_eq!(found["result"].as_array().map(Vec::len), Some(0), "{found}");
+    let state = daemon.folder.path().join("state");
+    assert!(!state.join("store").exists() && !state.join("journal").exists());
+    daemon.stop().await;
+}
