@@ -39,6 +39,7 @@ mod sum;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod tight;
 mod top;
 mod wheel;
 mod why_tick;
@@ -257,7 +258,7 @@ impl Stream {
     /// A node has a slot more: who reads it hears of it.
     fn born(&mut self, node: u32, labels: &Labels) {
         let place = &mut self.nodes[node as usize];
-        place.cells.push(Cell::MISSING);
+        tight::push(&mut place.cells, Cell::MISSING);
         let (readers, mut roots) = (place.readers.clone(), place.roots);
         while roots != 0 {
             self.outputs.attach(roots.trailing_zeros(), labels);

@@ -3,6 +3,7 @@
 use super::alarm::{Alarm, NEVER};
 use super::node::{Cell, Context, Dirty, Updates};
 use super::ring::{Point, Ring};
+use super::tight;
 use super::wheel::{Timer, Wheel};
 use crate::sample::{STALE, SeriesId, Timestamp, is_stale};
 
@@ -41,7 +42,7 @@ impl Instant {
 
     /// Takes over a series from a plan that is made anew.
     pub(super) fn adopt(&mut self, track: Track) -> u32 {
-        self.tracks.push(Track { alarm: Alarm::OFF, ..track });
+        tight::push(&mut self.tracks, Track { alarm: Alarm::OFF, ..track });
         self.dirty.grow();
         let slot = self.tracks.len() as u32 - 1;
         self.dirty.mark(slot);

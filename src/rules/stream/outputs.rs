@@ -4,6 +4,7 @@ use rustc_hash::FxHashMap;
 
 use super::groups::labels_bytes;
 use super::node::{Cell, Dirty, Node};
+use super::tight;
 use crate::promql::Labels;
 use crate::sample::Timestamp;
 
@@ -39,12 +40,12 @@ const NONE: u32 = u32::MAX;
 impl Root {
     fn attach(&mut self, output: u32) {
         let place = output as usize;
-        if self.last.len() <= place {
-            self.last.resize(place + 1, NONE);
+        while self.last.len() <= place {
+            tight::push(&mut self.last, NONE);
         }
         let slot = self.shown.len() as u32;
         let before = std::mem::replace(&mut self.last[place], slot);
-        self.shown.push(Shown { output, before });
+        tight::push(&mut self.shown, Shown { output, before });
     }
 
     fn shows(&self, output: u32) -> bool {
@@ -89,7 +90,7 @@ impl Outputs {
             self.outputs[free as usize] = output;
             free
         } else {
-            self.outputs.push(output);
+            tight::push(&mut self.outputs, output);
             self.touched.grow();
             self.outputs.len() as u32 - 1
         };

@@ -16,27 +16,19 @@ pub(super) struct Sum {
 impl Sum {
     #[inline]
     pub(super) fn add(&mut self, term: f64) {
-        if term.is_finite() { self.finite(term) } else { self.count(term, 1) }
+        if term.is_finite() { self.finite(term, 0.0) } else { self.count(term, 1) }
     }
 
     #[inline]
     pub(super) fn remove(&mut self, term: f64) {
-        if term.is_finite() { self.finite(-term) } else { self.count(term, u32::MAX) }
+        if term.is_finite() { self.finite(-term, 0.0) } else { self.count(term, u32::MAX) }
     }
 
     /// Adds the product of two, with all its digits.
     #[inline]
     pub(super) fn add_product(&mut self, a: f64, b: f64) {
         let (product, rest) = product(a, b);
-        self.finite(product);
-        self.finite(rest);
-    }
-
-    /// Adds a square so many times.
-    pub(super) fn add_square(&mut self, a: f64, times: f64) {
-        let (square, rest) = product(a, a);
-        self.add_product(square, times);
-        self.add_product(rest, times);
+        self.finite(product, rest);
     }
 
     /// The sum as a double.
@@ -62,18 +54,20 @@ impl Sum {
         self.high.is_finite() && self.low.is_finite()
     }
 
-    /// This minus `mean` times another sum, with all digits: the terms of a variance.
+    /// This minus a number times another sum, with all digits: the terms of a variance.
+    #[inline]
     pub(super) fn minus_product(mut self, factor: f64, other: &Self) -> Self {
-        self.add_product(-factor, other.high);
-        self.add_product(-factor, other.low);
+        let (product, rest) = product(-factor, other.high);
+        self.finite(product, rest - factor * other.low);
         self
     }
 
+    /// Adds a term, and what was left out when that was rounded.
     #[inline]
-    fn finite(&mut self, term: f64) {
+    fn finite(&mut self, term: f64, rest: f64) {
         let sum = self.high + term;
         let part = sum - self.high;
-        self.low += (self.high - (sum - part)) + (term - part);
+        self.low += (self.high - (sum - part)) + (term - part) + rest;
         self.high = sum + self.low;
         self.low -= self.high - sum;
     }

@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::tight;
 use crate::sample::Timestamp;
 
 /// An entry of the wheel.
@@ -37,8 +38,8 @@ const BUCKETS: usize = 512;
 pub(in crate::rules) struct Wheel {
     /// The bucket that is open: everything up to it is in `open` or `near`.
     base: i64,
-    /// What the bucket held when it was opened, the earliest last.
-    open: Vec<Timer>,
+    /// The entries the bucket held when it was opened, the earliest last.
+    open: Vec<u32>,
     /// What was set since that lies in the bucket or before.
     near: BinaryHeap<Reverse<Timer>>,
     /// The first of each bucket's entries, and how many entries are in buckets.
@@ -81,7 +82,7 @@ impl Wheel {
     #[inline]
     pub(super) fn insert(&mut self, timer: Timer) {
         self.place(timer);
-        if self.first().is_none() {
+        if self.is_closed() {
             self.turn();
         }
     }
@@ -89,10 +90,19 @@ impl Wheel {
     /// When the first is due.
     #[inline]
     pub(super) fn first(&self) -> Option<Timestamp> {
-        match (self.open.last(), self.near.peek()) {
-            (Some(open), Some(Reverse(near))) => Some(open.at.min(near.at)),
-            (open, near) => open.or(near.map(|near| &near.0)).map(|timer| timer.at),
-        }
+        let near = self.near.peek().map(|near| near.0.at);
+        let open = self.first_open();
+        if open.is_some() && near.is_some() { open.min(near) } else { open.or(near) }
+    }
+
+    #[inline]
+    fn first_open(&self) -> Option<Timestamp> {
+        self.open.last().map(|place| self.entries[*place as usize].timer.at)
+    }
+
+    #[inline]
+    fn is_closed(&self) -> bool {
+        self.open.is_empty() && self.near.is_empty()
     }
 
     /// Takes the first where it is due at or before `limit`.
@@ -102,15 +112,18 @@ impl Wheel {
         if first > limit {
             return None;
         }
-        let timer = if self.open.last().is_some_and(|timer| timer.at == first) {
-            self.open.pop()
+        let timer = if self.first_open() == Some(first) {
+            let place = self.open.pop()?;
+            let entry = &mut self.entries[place as usize];
+            entry.next = std::mem::replace(&mut self.free, place);
+            entry.timer
         } else {
-            self.near.pop().map(|near| near.0)
+            self.near.pop()?.0
         };
-        if self.open.is_empty() && self.near.is_empty() {
+        if self.is_closed() {
             self.turn();
         }
-        timer
+        Some(timer)
     }
 
     /// Moves all timers by a step of the clock.
@@ -153,14 +166,14 @@ impl Wheel {
             *free = entry;
         } else {
             self.buckets[bucket] = self.entries.len() as u32;
-            self.entries.push(entry);
+            tight::push(&mut self.entries, entry);
         }
     }
 
     /// Opens the next bucket that holds something.
     #[cold]
     fn turn(&mut self) {
-        while self.first().is_none() {
+        while self.is_closed() {
             if self.ahead > 0 {
                 self.base += 1;
             } else if let Some(Reverse(first)) = self.later.peek() {
@@ -181,14 +194,13 @@ impl Wheel {
 
     fn open(&mut self) {
         let bucket = &mut self.buckets[self.base as usize % BUCKETS];
-        let mut place = std::mem::replace(bucket, NONE);
-        while let Some(entry) = self.entries.get_mut(place as usize) {
-            self.open.push(entry.timer);
-            let next = std::mem::replace(&mut entry.next, self.free);
-            self.free = std::mem::replace(&mut place, next);
-            self.ahead -= 1;
+        let (mut place, entries) = (std::mem::replace(bucket, NONE), &self.entries);
+        while let Some(entry) = entries.get(place as usize) {
+            self.open.push(place);
+            place = entry.next;
         }
-        self.open.sort_unstable_by_key(|timer| Reverse(timer.at));
+        self.ahead -= self.open.len();
+        self.open.sort_unstable_by_key(|place| Reverse(entries[*place as usize].timer.at));
     }
 }
 

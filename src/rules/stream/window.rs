@@ -8,11 +8,12 @@ pub(super) mod moments;
 pub(super) mod ordered;
 mod tail;
 
-use accumulator::Accumulator;
+use accumulator::Accumulators;
 
 use super::alarm::{Alarm, NEVER};
 use super::node::{Cell, Context, Dirty, Updates, drift_step, next_multiple};
 use super::ring::{Placed, Point, Ring};
+use super::tight;
 use super::wheel::{Timer, Wheel};
 use crate::promql;
 use crate::sample::{SeriesId, Timestamp, is_stale};
@@ -47,14 +48,6 @@ pub(super) enum Function {
 /// A number that is a part of a function.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Parameter(pub(super) f64);
-
-impl Function {
-    /// Whether it needs squares.
-    #[inline]
-    fn is_square(self) -> bool {
-        matches!(self, Self::Stddev | Self::Stdvar)
-    }
-}
 
 /// The window at one time.
 struct Span {
@@ -99,10 +92,10 @@ impl Reading {
 /// `rate(x[5m])` and its kin.
 #[derive(Debug)]
 pub(super) struct Window {
-    function: Function,
     range: i64,
     offset: i64,
     tracks: Vec<Track>,
+    accumulators: Accumulators,
     /// The room rings and accumulators take.
     heap_bytes: usize,
     pub(super) dirty: Dirty,
@@ -116,31 +109,24 @@ pub(super) struct Track {
     rebuild: bool,
     alarm: Alarm,
     ring: Ring,
-    accumulator: Accumulator,
-}
-
-impl Track {
-    fn bytes(&self) -> usize {
-        self.ring.bytes() + self.accumulator.bytes()
-    }
 }
 
 impl Window {
     pub(super) fn new(function: Function, range: i64, offset: i64) -> Self {
+        let accumulators = Accumulators::new(function);
         let (tracks, dirty) = (Vec::new(), Dirty::default());
-        Self { function, range, offset, tracks, heap_bytes: 0, dirty }
+        Self { range, offset, tracks, accumulators, heap_bytes: 0, dirty }
     }
 
     pub(super) fn add(&mut self, series: SeriesId) -> u32 {
-        let accumulator = Accumulator::new(self.function);
-        let ring = Ring::default();
-        self.adopt(Track { series, rebuild: false, alarm: Alarm::OFF, ring, accumulator })
+        self.adopt(Track { series, rebuild: false, alarm: Alarm::OFF, ring: Ring::default() })
     }
 
     /// Takes over a series from a plan that is made anew.
     pub(super) fn adopt(&mut self, track: Track) -> u32 {
-        self.heap_bytes += track.bytes();
-        self.tracks.push(Track { alarm: Alarm::OFF, ..track });
+        self.heap_bytes += track.ring.bytes();
+        tight::push(&mut self.tracks, Track { rebuild: true, alarm: Alarm::OFF, ..track });
+        self.accumulators.grow();
         self.dirty.grow();
         let slot = self.tracks.len() as u32 - 1;
         self.dirty.mark(slot);
@@ -150,6 +136,7 @@ impl Window {
     /// Gives up the series that still have something.
     pub(super) fn release(&mut self) -> Vec<Track> {
         self.heap_bytes = 0;
+        self.accumulators.clear_all();
         let tracks = std::mem::take(&mut self.tracks);
         tracks.into_iter().filter(|track| !track.ring.is_empty()).collect()
     }
@@ -189,10 +176,9 @@ impl Window {
     /// The series is gone.
     pub(super) fn end(&mut self, slot: u32) {
         let track = &mut self.tracks[slot as usize];
-        self.heap_bytes -= track.bytes();
+        self.heap_bytes -= track.ring.bytes() + self.accumulators.heap_bytes(slot);
         track.ring = Ring::default();
-        track.accumulator.clear(self.function);
-        self.heap_bytes += track.bytes();
+        self.accumulators.clear(slot);
         self.dirty.mark(slot);
     }
 
@@ -208,16 +194,16 @@ impl Window {
     }
 
     pub(super) fn settle(&mut self, context: &mut Context<'_>, updates: &mut Updates) {
+        let end = context.at.shifted(-self.offset);
+        let span = Span { at: context.at, start: end.shifted(-self.range), end };
         while let Some(slot) = self.dirty.pop() {
-            let track = &mut self.tracks[slot as usize];
-            let before = track.bytes();
-            let end = context.at.shifted(-self.offset);
-            let span = Span { at: context.at, start: end.shifted(-self.range), end };
-            track.slide(self.function, &span);
+            let (track, kept) = (&mut self.tracks[slot as usize], &mut self.accumulators);
+            let before = track.ring.bytes() + kept.heap_bytes(slot);
+            track.slide(slot, kept, &span);
             let mut due = track.ring.next().map_or(NEVER, |next| next.time.shifted(self.offset));
             let mut cell = Cell::MISSING;
             if track.ring.first().is_some() {
-                let reading = track.accumulator.read(self.function, &track.ring, &span);
+                let reading = kept.read(slot, &track.ring, &span);
                 // What changes at this very time does so at the next there is.
                 let until = reading.until.shifted(self.offset).max(context.at.shifted(1));
                 due = due.min(until);
@@ -226,7 +212,8 @@ impl Window {
                 }
                 cell = reading.value.map_or(cell, Cell::present);
             }
-            self.heap_bytes = self.heap_bytes + track.bytes() - before;
+            let after = track.ring.bytes() + kept.heap_bytes(slot);
+            self.heap_bytes = self.heap_bytes + after - before;
             track.alarm.set(due, slot, &mut context.timers);
             updates.cells.push((slot, cell));
         }
@@ -242,48 +229,48 @@ impl Window {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.tracks.capacity() * size_of::<Track>() + self.heap_bytes
+        self.tracks.capacity() * size_of::<Track>() + self.accumulators.bytes() + self.heap_bytes
     }
 }
 
 impl Track {
     /// Moves the window to where it is now.
     #[inline]
-    fn slide(&mut self, function: Function, span: &Span) {
+    fn slide(&mut self, slot: u32, kept: &mut Accumulators, span: &Span) {
         if self.rebuild {
-            self.reset(function);
+            self.reset(slot, kept);
         }
-        self.enter(function, span);
+        self.enter(slot, kept, span);
         while let Some(first) = self.ring.first()
             && first.time <= span.start
         {
-            self.accumulator.leave(function, &self.ring);
+            kept.leave(slot, &self.ring);
             self.ring.leave();
         }
-        if !self.accumulator.is_sound() {
-            self.reset(function);
-            self.enter(function, span);
+        if !kept.is_sound(slot) {
+            self.reset(slot, kept);
+            self.enter(slot, kept, span);
         }
         if self.ring.is_empty() {
             self.ring.release();
-            self.accumulator.clear(function);
+            kept.clear(slot);
         }
     }
 
     #[inline]
-    fn enter(&mut self, function: Function, span: &Span) {
+    fn enter(&mut self, slot: u32, kept: &mut Accumulators, span: &Span) {
         while let Some(next) = self.ring.next()
             && next.time <= span.end
         {
-            self.accumulator.enter(function, &self.ring);
+            kept.enter(slot, &self.ring);
             self.ring.enter();
         }
     }
 
     #[cold]
-    fn reset(&mut self, function: Function) {
+    fn reset(&mut self, slot: u32, kept: &mut Accumulators) {
         self.rebuild = false;
         self.ring.reset();
-        self.accumulator.clear(function);
+        kept.clear(slot);
     }
 }

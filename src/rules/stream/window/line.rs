@@ -4,22 +4,22 @@ use super::{Function, Reading, Span};
 use crate::rules::stream::ring::{Point, Ring};
 use crate::rules::stream::sum::Sum;
 
-/// The sums of a linear regression. Times count in nanoseconds from `origin`, which a double holds
-/// exactly for [`ORIGIN_AGE_MAX`].
+/// The sums of a linear regression. Times count in whole nanoseconds from `origin`: their own sums
+/// are exact, and a double holds each exactly for [`ORIGIN_AGE_MAX`].
 #[derive(Debug, Default)]
 pub(super) struct Line {
     origin: Option<i64>,
-    x: Sum,
+    x: i128,
+    xx: i128,
     y: Sum,
     xy: Sum,
-    xx: Sum,
     /// How many neighbours differ: a line that does not move is exactly flat.
     steps: u32,
     stretched: bool,
 }
 
-/// Up to here a number of nanoseconds is exact in a double, with room for sums of products: 13
-/// days. Then the sums are made anew from a later origin.
+/// Up to here a number of nanoseconds is exact in a double, and the squares of a hundred million
+/// fit into their sum: 13 days. Then the sums are made anew from a later origin.
 const ORIGIN_AGE_MAX: i64 = 1 << 50;
 
 impl Line {
@@ -29,27 +29,23 @@ impl Line {
         let age = at - *self.origin.get_or_insert(at);
         self.stretched |= age > ORIGIN_AGE_MAX;
         self.steps += u32::from(last.is_some_and(|last| last.value != point.value));
-        self.count(age as f64, point.value, 1.0);
+        self.x += i128::from(age);
+        self.xx += i128::from(age) * i128::from(age);
+        self.y.add(point.value);
+        if point.value.is_finite() {
+            self.xy.add_product(point.value, age as f64);
+        }
     }
 
     #[inline]
     pub(super) fn leave(&mut self, point: Point, next: Option<Point>) {
         let age = point.time.as_nanos() - self.origin.unwrap_or_default();
         self.steps -= u32::from(next.is_some_and(|next| next.value != point.value));
-        self.count(age as f64, point.value, -1.0);
-    }
-
-    #[inline]
-    fn count(&mut self, x: f64, y: f64, sign: f64) {
-        self.x.add(sign * x);
-        self.xx.add_product(sign * x, x);
-        if y.is_finite() {
-            self.y.add(sign * y);
-            self.xy.add_product(sign * y, x);
-        } else if sign > 0.0 {
-            self.y.add(y);
-        } else {
-            self.y.remove(y);
+        self.x -= i128::from(age);
+        self.xx -= i128::from(age) * i128::from(age);
+        self.y.remove(point.value);
+        if point.value.is_finite() {
+            self.xy.add_product(-point.value, age as f64);
         }
     }
 
@@ -62,7 +58,7 @@ impl Line {
         let (Some(first), 2..) = (ring.first(), ring.len()) else {
             return Reading { value: None, ..Reading::until_first_leaves(0.0, ring, span) };
         };
-        let (slope, level, flat) = self.line(first.value, ring.len() as f64, span.at.as_nanos());
+        let (slope, level, flat) = self.line(first.value, ring.len(), span.at.as_nanos());
         let value = match function {
             Function::PredictLinear(ahead) => slope * ahead.0 + level,
             _ => slope,
@@ -74,7 +70,7 @@ impl Line {
 
     /// The slope a second, the line's value at a time, and whether it is flat
     /// (promql/functions.go, linearRegression).
-    fn line(&self, first: f64, count: f64, at: i64) -> (f64, f64, bool) {
+    fn line(&self, first: f64, count: usize, at: i64) -> (f64, f64, bool) {
         if self.steps == 0 {
             return if first.is_infinite() {
                 (f64::NAN, f64::NAN, true)
@@ -85,15 +81,17 @@ impl Line {
         if self.y.has_non_finite() {
             return (f64::NAN, f64::NAN, true);
         }
-        let (mean_x, mean_y) = (self.x.value() / count, self.y.value() / count);
-        // What the mean was rounded by counts: times are long, and windows short.
-        let mut rest = self.x;
-        rest.add_product(-count, mean_x);
-        let covariance = self.xy.minus_product(mean_x, &self.y).value() - mean_y * rest.value();
-        let variance = self.xx.minus_product(mean_x, &self.x).minus_product(mean_x, &rest).value();
-        let slope = covariance / variance;
-        let distance =
-            (at - self.origin.unwrap_or_default()) as f64 - mean_x - rest.value() / count;
+        // The mean time in whole nanoseconds, and the sum of what lies off it.
+        let exact_count = count as i128;
+        let mean_x = self.x / exact_count;
+        let rest = (self.x - exact_count * mean_x) as f64;
+        let squares = (self.xx - mean_x * (2 * self.x - exact_count * mean_x)) as f64;
+        let count = count as f64;
+        let mean_y = self.y.value() / count;
+        let covariance = self.xy.minus_product(mean_x as f64, &self.y).value() - mean_y * rest;
+        let slope = covariance / (squares - rest * rest / count);
+        let age = i128::from(at - self.origin.unwrap_or_default());
+        let distance = (age - mean_x) as f64 - rest / count;
         (slope * 1e9, mean_y + slope * distance, false)
     }
 }

@@ -4,6 +4,19 @@ use super::Function;
 use crate::rules::stream::ring::Ring;
 use crate::rules::stream::sum::Sum;
 
+/// `sum` or `avg`, by the sum of the points inside.
+#[inline]
+pub(super) fn read(sum: &Sum, function: Function, ring: &Ring) -> f64 {
+    let count = ring.len() as f64;
+    match function {
+        Function::Sum if sum.is_sound() => sum.value(),
+        Function::Sum => ring.iter().map(|point| point.value).sum(),
+        _ if sum.is_sound() => sum.value() / count,
+        // Sums too large for a double still have a mean.
+        _ => ring.iter().map(|point| point.value / count).sum(),
+    }
+}
+
 /// Sums of the values and of their squares.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Moments {
@@ -13,46 +26,40 @@ pub(super) struct Moments {
 
 impl Moments {
     #[inline]
-    pub(super) fn enter(&mut self, value: f64, with_squares: bool) {
+    pub(super) fn enter(&mut self, value: f64) {
         self.sum.add(value);
-        if with_squares && value.is_finite() {
+        if value.is_finite() {
             self.squares.add_product(value, value);
         }
     }
 
     #[inline]
-    pub(super) fn leave(&mut self, value: f64, with_squares: bool) {
+    pub(super) fn leave(&mut self, value: f64) {
         self.sum.remove(value);
-        if with_squares && value.is_finite() {
+        if value.is_finite() {
             self.squares.add_product(-value, value);
         }
     }
 
+    #[inline]
     pub(super) fn read(&self, function: Function, ring: &Ring) -> f64 {
-        let count = ring.len() as f64;
-        let sum = self.sum.value();
-        match function {
-            Function::Sum if self.sum.is_sound() => sum,
-            Function::Sum => ring.iter().map(|point| point.value).sum(),
-            Function::Avg if self.sum.is_sound() => sum / count,
-            // Sums too large for a double still have a mean.
-            Function::Avg => ring.iter().map(|point| point.value / count).sum(),
-            _ if self.sum.has_non_finite() => f64::NAN,
-            Function::Stddev => self.variance(count).sqrt(),
-            _ => self.variance(count),
+        if self.sum.has_non_finite() {
+            return f64::NAN;
         }
-    }
-
-    fn variance(&self, count: f64) -> f64 {
-        variance(&self.sum, &self.squares, count)
+        let variance = variance(&self.sum, &self.squares, ring.len() as f64);
+        if function == Function::Stddev { variance.sqrt() } else { variance }
     }
 }
 
 /// The variance of what went into a sum and a sum of squares.
+#[inline]
 pub(in crate::rules::stream) fn variance(sum: &Sum, squares: &Sum, count: f64) -> f64 {
     let mean = sum.value() / count;
-    // The sum of (x - mean)²: squares - 2 mean sum + count mean².
-    let mut rest = squares.minus_product(2.0 * mean, sum);
-    rest.add_square(mean, count);
-    (rest.value() / count).max(0.0)
+    // What the mean was rounded by counts where values are large and lie close together.
+    let mut rest = *sum;
+    rest.add_product(-count, mean);
+    // The sum of (x - mean)²: squares - mean sum - mean (sum - count mean).
+    let mut all = squares.minus_product(mean, sum);
+    all.add_product(-mean, rest.value());
+    (all.value() / count).max(0.0)
 }
