@@ -28,10 +28,12 @@ mod join;
 mod members;
 pub(super) mod network;
 mod node;
+mod operator;
 mod outputs;
 mod ranked;
 mod relabel;
 mod ring;
+mod room;
 mod scalar;
 mod sets;
 mod stage;
@@ -49,10 +51,12 @@ mod window_function;
 use alarm::Timers;
 use compile::{Leaf, Plan, compile};
 pub(super) use node::Presence;
-use node::{Cell, Context, Operator, Updates, next_second};
+use node::{Cell, Context, Updates, next_second};
+use operator::Operator;
 pub(super) use outputs::NO_MARK;
 use outputs::Outputs;
 use ring::Point;
+pub(super) use room::Stopped;
 use wheel::{Timer, WHOLE, Wheel};
 
 use crate::promql::{Expr, Labels};
@@ -76,24 +80,6 @@ pub(super) struct Stream {
     stopped: Option<Stopped>,
     updates: Updates,
 }
-
-/// Why a stream judges no more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stopped {
-    /// It would be about more series than it may.
-    Series {
-        /// How many it may.
-        most: usize,
-    },
-    /// It takes more memory than it may.
-    Memory {
-        /// How many bytes it may.
-        most: usize,
-    },
-}
-
-/// Above this many series the dead ones among them are looked for whenever they have doubled.
-const CROWD_SERIES_MIN: usize = 1_024;
 
 /// What a root says of an output.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -271,95 +257,6 @@ impl Stream {
                 self.born(edge.node, &labels);
             }
         }
-    }
-
-    /// Why it judges no more.
-    pub(super) fn stopped(&self) -> Option<Stopped> {
-        self.stopped
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.stopped.is_some()
-    }
-
-    /// Judges no more: all it knew is let go, its outputs are missing.
-    pub(super) fn stop(&mut self, why: Stopped) {
-        self.stopped = Some(why);
-        self.outputs.detach();
-        self.lay_out();
-        self.outputs.sweep();
-        self.settled_series = 0;
-    }
-
-    /// Whether it may be about one series more; if not, it stops.
-    fn has_room(&mut self, most: usize) -> bool {
-        let series = self.series();
-        if series < most {
-            return true;
-        }
-        // The dead are not counted, but it takes time to count them.
-        if series - self.dead() < most {
-            return true;
-        }
-        self.stop(Stopped::Series { most });
-        false
-    }
-
-    fn dead(&self) -> usize {
-        self.nodes.iter().map(|node| node.operator.dead()).sum()
-    }
-
-    /// Whether most of its series may be long gone.
-    fn is_crowded(&self) -> bool {
-        self.slots() > CROWD_SERIES_MIN.max(2 * self.settled_series)
-    }
-
-    fn slots(&self) -> usize {
-        self.nodes.iter().map(|node| node.operator.slots()).sum()
-    }
-
-    /// Makes all nodes anew, for the series alone of which there is still something. Where each is
-    /// fed now, by leaf. What it touches says nothing new but of outputs that have no series left.
-    fn compact(
-        &mut self,
-        labels: impl Fn(SeriesId) -> Labels,
-    ) -> rustc_hash::FxHashMap<(u32, SeriesId), u32> {
-        let mut places = rustc_hash::FxHashMap::default();
-        if self.dead() < self.slots() / 2 {
-            // They are alive: look again when they have doubled.
-            self.settled_series = self.slots();
-            for (leaf, known) in self.leaves.iter().enumerate() {
-                let operator = &self.nodes[known.node as usize].operator;
-                operator.places(|series, slot| {
-                    places.insert((leaf as u32, series), slot);
-                });
-            }
-            return places;
-        }
-        let mut old = std::mem::take(&mut self.nodes);
-        self.outputs.detach();
-        self.lay_out();
-        for leaf in 0..self.leaves.len() as u32 {
-            let node = self.leaves[leaf as usize].node;
-            let kept = old[node as usize].operator.release();
-            for (series, kept) in kept {
-                let operator = &mut self.nodes[node as usize].operator;
-                let makes_own = matches!(operator, Operator::Tick(_));
-                let Some(slot) = operator.adopt(kept) else { continue };
-                if !makes_own {
-                    self.born(node, &labels(series));
-                }
-                places.insert((leaf, series), slot);
-            }
-        }
-        self.settled_series = self.slots();
-        places
-    }
-
-    /// After it was made anew: outputs say what they have said before.
-    fn forget_touched(&mut self) {
-        while self.outputs.touched.pop().is_some() {}
-        self.outputs.sweep();
     }
 
     /// The next output that was touched since it was last asked for.

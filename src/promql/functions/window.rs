@@ -144,7 +144,8 @@ pub fn predict_linear(window: &[Point], now: Timestamp, ahead_seconds: f64) -> O
 #[must_use]
 pub fn regression(window: &[Point], zero: Timestamp) -> (f64, f64) {
     let Some(first) = window.first() else { return (f64::NAN, f64::NAN) };
-    if window.iter().all(|point| same(point.value, first.value)) {
+    // What is not a number differs from itself here (promql/functions.go, linearRegression).
+    if window.iter().all(|point| point.value == first.value) {
         // Exact, where the formula would only be near.
         return if first.value.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, first.value) };
     }

@@ -6,18 +6,20 @@
 //! [is told what time it is](Network::observe), samples of the future wait for their time and move
 //! nobody's.
 
+mod routes;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use routes::{Route, Routes, UNPLACED};
 use rustc_hash::FxHashMap;
 
 use super::ring::Point;
 use super::wheel::{Timer, Wheel};
 use super::{Cause, Stopped, Stream};
-use crate::promql::labels::NAME;
-use crate::promql::{Expr, Labels, Selector};
+use crate::promql::{Expr, Labels};
 use crate::rules::engine::LOOKBACK;
-use crate::sample::{Batch, Catalogue, SeriesId, Timestamp, grow_tight};
+use crate::sample::{Batch, Catalogue, SeriesId, Timestamp};
 
 /// All streams.
 #[derive(Debug)]
@@ -26,14 +28,7 @@ pub(in crate::rules) struct Network {
     /// By the id that timers and routes know them by.
     streams: Vec<Option<Stream>>,
     wheel: Wheel,
-    /// Leaves about a name: stream and leaf.
-    by_name: FxHashMap<String, Vec<(u32, u32)>>,
-    /// Leaves that may be about any name.
-    nameless: Vec<(u32, u32)>,
-    /// By [`SeriesId`]: where its routes are, [`UNSEEN`] before its first sample.
-    seen: Vec<(u32, u32)>,
-    /// The routes of one series lie together.
-    routes: Vec<Route>,
+    routes: Routes,
     /// Streams to settle.
     woken: Vec<u32>,
     /// Streams that have never been settled.
@@ -48,18 +43,6 @@ pub(in crate::rules) struct Network {
     pub(in crate::rules) late: u64,
     pub(in crate::rules) evaluations: u64,
 }
-
-/// Where a series' samples are fed.
-#[derive(Debug, Clone, Copy)]
-struct Route {
-    stream: u32,
-    leaf: u32,
-    /// [`UNPLACED`] until the next sample.
-    slot: u32,
-}
-
-const UNSEEN: u32 = u32::MAX;
-const UNPLACED: u32 = u32::MAX;
 
 /// Hears of a stream that was settled at a time: what it touched is to be looked at.
 pub(in crate::rules) trait Judge {
@@ -78,10 +61,7 @@ impl Network {
             catalogue,
             streams: Vec::new(),
             wheel: Wheel::default(),
-            by_name: FxHashMap::default(),
-            nameless: Vec::new(),
-            seen: Vec::new(),
-            routes: Vec::new(),
+            routes: Routes::default(),
             woken: Vec::new(),
             fresh: Vec::new(),
             now: Timestamp::MIN,
@@ -114,32 +94,12 @@ impl Network {
         self.fresh.retain(|fresh| *fresh != id);
         self.woken.retain(|woken| *woken != id);
         self.wheel.forget(id);
-        self.routes.iter_mut().filter(|r| r.stream == id).for_each(|r| r.leaf = UNSEEN);
+        self.routes.remove(id);
     }
 
     /// Finds the leaves of all known series again, after streams have come or gone.
     pub(in crate::rules) fn relink(&mut self) {
-        self.by_name.clear();
-        self.nameless.clear();
-        for (id, stream) in self.streams.iter().enumerate() {
-            let leaves = stream.iter().flat_map(Stream::leaves).enumerate();
-            for (leaf, known) in leaves {
-                let place = (id as u32, leaf as u32);
-                match &known.selector.name {
-                    Some(name) => self.by_name.entry(name.clone()).or_default().push(place),
-                    None => self.nameless.push(place),
-                }
-            }
-        }
-        let old = std::mem::take(&mut self.routes);
-        for index in 0..self.seen.len() {
-            let (first, len) = self.seen[index];
-            if len == UNSEEN {
-                continue;
-            }
-            let known = &old[first as usize..first as usize + len as usize];
-            self.link(SeriesId::from_index(index), known);
-        }
+        self.routes.relink(&self.catalogue, &self.streams);
     }
 
     /// A stream.
@@ -159,10 +119,7 @@ impl Network {
 
     /// Whether there is no stream.
     pub(in crate::rules) fn is_idle(&self) -> bool {
-        self.by_name.is_empty()
-            && self.nameless.is_empty()
-            && self.fresh.is_empty()
-            && self.wheel.first().is_none()
+        self.routes.is_idle() && self.fresh.is_empty() && self.wheel.first().is_none()
     }
 
     /// Feeds a batch, then settles each stream it touched once. What was due before happens
@@ -172,16 +129,9 @@ impl Network {
         self.advance(at.shifted(-1), judge);
         self.now = at;
         for sample in &batch.samples {
-            let index = sample.series.index();
-            let (first, len) = match self.seen.get(index) {
-                Some((first, len)) if *len != UNSEEN => (*first, *len),
-                // They find their leaves with the next sample, should there ever be any.
-                _ if self.by_name.is_empty() && self.nameless.is_empty() => (0, 0),
-                _ => self.discover(sample.series),
-            };
             let point = Point { time: batch.time, value: sample.value };
-            for route in first..first + len {
-                self.feed(route as usize, sample.series, point);
+            for route in self.routes.of(sample.series, &self.catalogue, &self.streams) {
+                self.feed(route, sample.series, point);
             }
         }
         self.woken.append(&mut self.fresh);
@@ -190,7 +140,7 @@ impl Network {
 
     #[inline]
     fn feed(&mut self, route: usize, series: SeriesId, point: Point) {
-        let Route { stream: id, leaf, slot } = self.routes[route];
+        let Route { stream: id, leaf, slot } = self.routes.get(route);
         let slot = if slot == UNPLACED {
             match self.place(route, series) {
                 Some(slot) => slot,
@@ -203,15 +153,13 @@ impl Network {
         if !stream.feed(leaf, slot, point, self.now) {
             self.late += 1;
         }
-        if !std::mem::replace(&mut stream.is_woken, true) {
-            self.woken.push(id);
-        }
+        rouse(&mut self.woken, id, stream);
     }
 
     /// Gives a series its place in a stream; `None` where the stream has stopped.
     #[cold]
     fn place(&mut self, route: usize, series: SeriesId) -> Option<u32> {
-        let Route { stream: id, leaf, .. } = self.routes[route];
+        let Route { stream: id, leaf, .. } = self.routes.get(route);
         let lookback = self.lookback(series);
         let stream = self.streams[id as usize].as_mut()?;
         let most = self.max_series.get(&id).copied().unwrap_or(usize::MAX);
@@ -220,14 +168,12 @@ impl Network {
         }
         if !stream.has_room(most) {
             // It has just stopped: that is to be heard of.
-            if !std::mem::replace(&mut stream.is_woken, true) {
-                self.woken.push(id);
-            }
+            rouse(&mut self.woken, id, stream);
             return None;
         }
         let labels = Labels::of_series(&self.catalogue.series(series));
         let slot = stream.add(leaf, series, &labels, lookback);
-        self.routes[route].slot = slot;
+        self.routes.set_slot(route, slot);
         Some(slot)
     }
 
@@ -315,8 +261,8 @@ impl Network {
 
     fn wake(&mut self, timer: Timer) {
         let Some(Some(stream)) = self.streams.get_mut(timer.stream as usize) else { return };
-        if stream.wake(timer, &mut self.wheel) && !std::mem::replace(&mut stream.is_woken, true) {
-            self.woken.push(timer.stream);
+        if stream.wake(timer, &mut self.wheel) {
+            rouse(&mut self.woken, timer.stream, stream);
         }
     }
 
@@ -337,37 +283,6 @@ impl Network {
         }
     }
 
-    /// Finds the leaves that are about a series, once.
-    #[cold]
-    fn discover(&mut self, series: SeriesId) -> (u32, u32) {
-        grow_tight(&mut self.seen, series.index() + 1, (0, UNSEEN));
-        self.link(series, &[])
-    }
-
-    fn link(&mut self, series: SeriesId, known: &[Route]) -> (u32, u32) {
-        let words = self.catalogue.series(series);
-        let name = words.name();
-        let label = |wanted: &str| if wanted == NAME { Some(&*name) } else { words.tag(wanted) };
-        let first = self.routes.len();
-        let named = self.by_name.get(&*name).map_or(&[][..], Vec::as_slice);
-        for &(id, leaf) in named.iter().chain(&self.nameless) {
-            let old = known.iter().find(|route| (route.stream, route.leaf) == (id, leaf));
-            if let Some(old) = old {
-                self.routes.push(*old);
-                continue;
-            }
-            let stream = self.streams[id as usize].as_ref();
-            let selector: Option<&Selector> =
-                stream.map(|stream| &stream.leaves()[leaf as usize].selector);
-            if selector.is_some_and(|selector| selector.matches(label)) {
-                self.routes.push(Route { stream: id, leaf, slot: UNPLACED });
-            }
-        }
-        let place = (first as u32, (self.routes.len() - first) as u32);
-        self.seen[series.index()] = place;
-        place
-    }
-
     /// Makes streams anew that are mostly about series long gone.
     #[cold]
     fn compact(&mut self, judge: &mut impl Judge) {
@@ -382,15 +297,7 @@ impl Network {
             stream.settle(self.now, Cause::Time, &mut self.wheel);
             stream.forget_touched();
             judge.judge(id as u32, stream, self.now);
-            for (index, (first, len)) in self.seen.iter().enumerate() {
-                let len = if *len == UNSEEN { 0 } else { *len };
-                let routes = &mut self.routes[*first as usize..*first as usize + len as usize];
-                for route in routes.iter_mut().filter(|route| route.stream == id as u32) {
-                    let series = SeriesId::from_index(index);
-                    let slot = places.get(&(route.leaf, series)).copied();
-                    route.slot = slot.unwrap_or(UNPLACED);
-                }
-            }
+            self.routes.place(id as u32, &places);
         }
     }
 
@@ -404,23 +311,12 @@ impl Network {
         self.advance(now, judge);
         self.now = self.now.max(now);
         for series in series {
-            let Some((first, len)) = self.seen.get_mut(series.index()) else { continue };
-            let (first, len) = (*first, std::mem::replace(len, UNSEEN));
-            if len == UNSEEN {
-                continue;
-            }
-            for route in &mut self.routes[first as usize..first as usize + len as usize] {
-                let slot = std::mem::replace(&mut route.slot, UNPLACED);
+            for route in self.routes.forget(series) {
                 let Some(Some(stream)) = self.streams.get_mut(route.stream as usize) else {
                     continue;
                 };
-                if slot == UNPLACED {
-                    continue;
-                }
-                stream.end(route.leaf, slot);
-                if !std::mem::replace(&mut stream.is_woken, true) {
-                    self.woken.push(route.stream);
-                }
+                stream.end(route.leaf, route.slot);
+                rouse(&mut self.woken, route.stream, stream);
             }
         }
         self.settle(Cause::Time, judge);
@@ -434,5 +330,13 @@ impl Network {
             self.now = self.now.shifted(nanos);
         }
         self.clock = self.clock.map(|clock| clock.shifted(nanos));
+    }
+}
+
+/// A stream is to be settled.
+#[inline]
+fn rouse(woken: &mut Vec<u32>, id: u32, stream: &mut Stream) {
+    if !std::mem::replace(&mut stream.is_woken, true) {
+        woken.push(id);
     }
 }

@@ -24,8 +24,7 @@ impl Ordered {
         if value.is_nan() {
             return 0;
         }
-        // What is not a number is not at least the value either.
-        let is_before = |known: &f64| !(*known >= value);
+        let is_before = |known: &f64| (*known < value) | known.is_nan();
         if self.0.len() <= COUNTED_MOST {
             self.0.iter().map(|known| u64::from(is_before(known))).sum::<u64>() as usize
         } else {
