@@ -57,13 +57,21 @@ pub(super) fn answer<W: Write>(out: &mut W, value: &AnswerValue) -> io::Result<(
             numbers.point(out, *point)?;
             out.write_all(b"}")
         })?,
-        AnswerValue::Matrix(all) => list(out, all, |out, (labels, points)| {
-            out.write_all(b"{\"metric\":")?;
-            metric(out, labels)?;
-            out.write_all(b",\"values\":")?;
-            list(out, points, |out, point| numbers.point(out, *point))?;
-            out.write_all(b"}")
-        })?,
+        AnswerValue::Matrix(all) => {
+            let mut times = Times::default();
+            list(out, all, |out, (labels, points)| {
+                out.write_all(b"{\"metric\":")?;
+                metric(out, labels)?;
+                out.write_all(b",\"values\":")?;
+                times.next = 0;
+                list(out, points, |out, point| {
+                    times.begin_point(out, point.time, &mut numbers)?;
+                    numbers.value(out, point.value)?;
+                    out.write_all(b"\"]")
+                })?;
+                out.write_all(b"}")
+            })?;
+        }
     }
     out.write_all(b"}")
 }
@@ -95,8 +103,58 @@ pub(super) fn metric<W: Write>(out: &mut W, labels: &Labels) -> io::Result<()> {
     out.write_all(if labels.is_empty() { b"{}" } else { b"}" })
 }
 
+/// Times remembered as text: as many as a query has steps.
+const TIMES_MAX: usize = 11_001;
+
+/// The beginnings of points, up to their values, written once for all series: those of a range
+/// query have the same times.
+#[derive(Default)]
+struct Times {
+    text: Vec<u8>,
+    /// In order, with where in the text each ends.
+    known: Vec<(Timestamp, usize)>,
+    /// Where the next time of the series at hand is looked for.
+    next: usize,
+}
+
+impl Times {
+    /// Writes `[time,"`. The times of one series come in their order.
+    fn begin_point<W: Write>(
+        &mut self,
+        out: &mut W,
+        time: Timestamp,
+        numbers: &mut Numbers,
+    ) -> io::Result<()> {
+        let later = self.known[self.next..].iter().take_while(|(known, _)| *known < time);
+        self.next += later.count();
+        let begin = self.next.checked_sub(1).map_or(0, |before| self.known[before].1);
+        match self.known.get(self.next) {
+            Some((known, end)) if *known == time => {
+                self.next += 1;
+                out.write_all(&self.text[begin..*end])
+            }
+            None if self.next < TIMES_MAX => {
+                numbers.begin_point(&mut self.text, time)?;
+                self.known.push((time, self.text.len()));
+                self.next += 1;
+                out.write_all(&self.text[begin..])
+            }
+            _ => numbers.begin_point(out, time),
+        }
+    }
+}
+
 /// Whole numbers up to here are exact, and shorter without a fraction.
 const WHOLE_MAX: f64 = (1_u64 << 53) as f64;
+
+/// The digits after the point that [`Numbers::short`] looks for.
+const SHORT_DIGITS: usize = 4;
+
+const SHORT_SCALE: f64 = 1e4;
+
+/// Below this, a number of so few digits after the point has at most fifteen in all, of which no two
+/// are the same double: it is the shortest there is.
+const SHORT_MAX: f64 = 1e11;
 
 /// Writes numbers; keeps the room it takes.
 #[derive(Default)]
@@ -107,11 +165,15 @@ struct Numbers {
 
 impl Numbers {
     fn point<W: Write>(&mut self, out: &mut W, point: Point) -> io::Result<()> {
-        out.write_all(b"[")?;
-        self.time(out, point.time)?;
-        out.write_all(b",\"")?;
+        self.begin_point(out, point.time)?;
         self.value(out, point.value)?;
         out.write_all(b"\"]")
+    }
+
+    fn begin_point<W: Write>(&mut self, out: &mut W, time: Timestamp) -> io::Result<()> {
+        out.write_all(b"[")?;
+        self.time(out, time)?;
+        out.write_all(b",\"")
     }
 
     /// Seconds, with three digits of a fraction where there is one.
@@ -131,6 +193,13 @@ impl Numbers {
     /// In the fewest digits, and without an exponent from 1e-6 to 1e21.
     fn value<W: Write>(&mut self, out: &mut W, value: f64) -> io::Result<()> {
         let size = value.abs();
+        if size < SHORT_MAX {
+            let scaled = (value * SHORT_SCALE + 0.5_f64.copysign(value)) as i64;
+            let is_minus_zero = scaled == 0 && value.is_sign_negative();
+            if scaled as f64 / SHORT_SCALE == value && !is_minus_zero {
+                return self.short(out, scaled);
+            }
+        }
         if size <= WHOLE_MAX && value.trunc() == value && (value != 0.0 || value.is_sign_positive())
         {
             return out.write_all(self.whole.format(value as i64).as_bytes());
@@ -152,6 +221,27 @@ impl Numbers {
         let (sign, exponent) =
             exponent.strip_prefix('-').map_or(('+', exponent), |exponent| ('-', exponent));
         write!(out, "{digits}e{sign}{exponent:0>2}")
+    }
+
+    /// A number of at most [`SHORT_DIGITS`] digits after the point, given without the point: what
+    /// sensors say, in a fifth of the time.
+    fn short<W: Write>(&mut self, out: &mut W, scaled: i64) -> io::Result<()> {
+        let size = scaled.unsigned_abs();
+        let (whole, mut fraction) = (size / SHORT_SCALE as u64, size % SHORT_SCALE as u64);
+        if scaled < 0 {
+            out.write_all(b"-")?;
+        }
+        out.write_all(self.whole.format(whole).as_bytes())?;
+        if fraction == 0 {
+            return Ok(());
+        }
+        let mut text = [b'.'; 1 + SHORT_DIGITS];
+        for digit in text[1..].iter_mut().rev() {
+            *digit = b'0' + (fraction % 10) as u8;
+            fraction /= 10;
+        }
+        let zeros = text.iter().rev().take_while(|digit| **digit == b'0').count();
+        out.write_all(&text[..text.len() - zeros])
     }
 }
 
@@ -175,6 +265,11 @@ mod tests {
             (1.0, "1"),
             (-17.5, "-17.5"),
             (0.1, "0.1"),
+            (20.7001, "20.7001"),
+            (-0.0001, "-0.0001"),
+            (99_999_999_999.123_4, "99999999999.1234"),
+            (0.30000000000000004, "0.30000000000000004"),
+            (2.00005, "2.00005"),
             (1e-6, "0.000001"),
             (1.5e-5, "0.000015"),
             (1e-7, "1e-07"),
@@ -202,6 +297,27 @@ mod tests {
             let text = written(|numbers, out| numbers.value(out, value));
             let read: f64 = text.parse().unwrap();
             prop_assert!(read.to_bits() == value.to_bits() || value.is_nan(), "{}", text);
+        }
+
+        #[test]
+        fn a_number_of_few_digits_is_written_in_the_fewest(n in any::<i64>(), digits in 0..7_i32) {
+            let value = (n >> 14) as f64 / 10_f64.powi(digits);
+            let text = written(|numbers, out| numbers.value(out, value));
+            prop_assert_eq!(text, format!("{value}"));
+        }
+    }
+
+    #[test]
+    fn series_with_other_times_have_their_own() {
+        let at = |seconds: &i64| Point { time: Timestamp::from_secs(*seconds), value: 1.0 };
+        let all = [&[2, 4][..], &[1, 2, 3, 4, 5], &[], &[5, 6], &[4]];
+        let series = all.map(|times| (Labels::default(), times.iter().map(at).collect()));
+        let mut out = Vec::new();
+        answer(&mut out, &AnswerValue::Matrix(series.to_vec())).unwrap();
+        let read: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        for (series, times) in read["result"].as_array().unwrap().iter().zip(all) {
+            let found = series["values"].as_array().unwrap().iter().map(|point| &point[0]);
+            assert_eq!(found.collect::<Vec<_>>(), times);
         }
     }
 
