@@ -29,7 +29,6 @@ pub use batches::Batches;
 pub use keep::Limits;
 pub use query::{Range, TooManySamples};
 pub use seal::SealError;
-pub use tier::Aggregate;
 
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::sample::{Batch, Catalogue, SeriesId, Timestamp};

@@ -26,7 +26,7 @@ use super::annotations::Annotations;
 use super::expr::{Expr, ExprKind, ValueType};
 use super::functions::Point;
 use super::labels::Labels;
-use super::source::Source;
+use super::source::{Source, Summary};
 use crate::sample::Timestamp;
 use grid::{Grid, Steps, Value};
 
@@ -134,7 +134,7 @@ pub fn instant(
     let value = match &expr.kind {
         ExprKind::String(text) => AnswerValue::String(time, text.clone()),
         _ if expr.value_type() == ValueType::Range => {
-            result::ranges(evaluator.windows(expr, steps)?)
+            result::ranges(evaluator.windows(expr, steps, Summary::default())?)
         }
         _ => match evaluator.eval(expr, steps)? {
             Value::Scalar(values) => AnswerValue::Scalar(Point { time, value: values[0] }),

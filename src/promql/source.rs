@@ -13,6 +13,25 @@ pub struct Window {
     pub after: Timestamp,
     /// Nothing is later than this.
     pub until: Timestamp,
+    /// What is made of the samples, for sources that do not have all of them any more.
+    pub summary: Summary,
+}
+
+/// What a source gives for a time of which it has no samples but sums of minutes or hours: a point
+/// for each of them. Where it has samples it gives those, and 1 for each where they are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Summary {
+    /// The smallest.
+    Min,
+    /// The largest.
+    Max,
+    /// Their mean; of a counter, the last.
+    #[default]
+    Mean,
+    /// Their sum; of a counter, as if all had been the last.
+    Sum,
+    /// How many there were.
+    Count,
 }
 
 /// Anything that has series.
@@ -29,6 +48,11 @@ pub trait Source {
         window: Window,
         found: &mut SeriesSet,
     ) -> Result<(), EvalError>;
+
+    /// Whether it has no more than [summaries](Summary) of a part of a window.
+    fn is_summed_up(&self, _: Window) -> bool {
+        false
+    }
 }
 
 /// Series and their samples, all in two pieces of memory.

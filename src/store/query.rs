@@ -9,9 +9,10 @@ use std::sync::atomic::Ordering;
 
 use super::head::Frozen;
 use super::segment::{Buffers, Opened, ReadError, Segment, Tier};
-use super::tier::{self, Aggregate};
+use super::tier::{self, Deal};
 use super::{Points, State, Store};
-use crate::sample::{SeriesId, Timestamp};
+use crate::promql::source::Summary;
+use crate::sample::{SeriesId, Timestamp, is_stale};
 
 /// Series read from the head without letting it go: some 100 µs, which nobody who appends notices.
 const HEAD_SERIES_MAX: usize = 64;
@@ -24,7 +25,7 @@ pub struct Range {
     /// The newest, included.
     pub to: i64,
     /// What of it, where only sums are left.
-    pub aggregate: Aggregate,
+    pub summary: Summary,
     /// The most samples to read.
     pub samples_max: usize,
 }
@@ -34,7 +35,7 @@ impl Range {
     #[must_use]
     pub fn new(from: Timestamp, to: Timestamp) -> Self {
         let (from, to) = (super::millis(from), super::millis(to));
-        Self { from, to, aggregate: Aggregate::default(), samples_max: usize::MAX }
+        Self { from, to, summary: Summary::default(), samples_max: usize::MAX }
     }
 }
 
@@ -96,7 +97,7 @@ impl Store {
 
     /// As [`Store::read`], of the samples as they came alone.
     pub(super) fn read_raw(&self, series: &[SeriesId], from: i64, to: i64) -> Vec<Points> {
-        let range = Range { from, to, aggregate: Aggregate::default(), samples_max: usize::MAX };
+        let range = Range { from, to, summary: Summary::default(), samples_max: usize::MAX };
         let raw = |_: &Snapshot| vec![(Tier::Raw, from, to)];
         self.read_tiers(series, &range, raw).unwrap_or_default()
     }
@@ -111,7 +112,11 @@ impl Store {
         'again: loop {
             let snapshot = Snapshot::of(&self.state());
             let mut reading = Reading::new(range);
+            let mut sums = vec![0; series.len()];
             for tier in tiers(&snapshot) {
+                if tier.0 == Tier::Raw {
+                    sums.iter_mut().zip(&all).for_each(|(sums, points)| *sums = points.len());
+                }
                 self.read_tier(&snapshot, tier, series, &mut reading, &mut all)?;
             }
             for frozen in &snapshot.frozen {
@@ -130,6 +135,11 @@ impl Store {
                 chunk.iter().zip(points).for_each(|(series, points)| {
                     state.head.read(*series, range.from, range.to, points);
                 });
+            }
+            if range.summary == Summary::Count {
+                let samples =
+                    all.iter_mut().zip(sums).flat_map(|(points, sums)| &mut points[sums..]);
+                samples.filter(|(_, value)| !is_stale(*value)).for_each(|point| point.1 = 1.0);
             }
             break;
         }
@@ -155,21 +165,33 @@ impl Store {
             }
             return Ok(());
         }
-        let aggregate = reading.range.aggregate;
-        let mut rows = vec![Points::new(); series.len()];
+        let summary = reading.range.summary;
         // A row stands for what follows it, and a counter needs the row before.
         let from_row = from.saturating_sub(2 * tier.step_millis());
-        for segment in snapshot.of_tier(tier).filter(|s| s.may_have(from_row, to)) {
-            let span = (from_row, to, aggregate.column());
-            self.read_segment(segment, series, span, reading, &mut rows)?;
+        let mut read = |column| {
+            let mut rows = vec![Points::new(); series.len()];
+            for segment in snapshot.of_tier(tier).filter(|s| s.may_have(from_row, to)) {
+                let span = (from_row, to, column);
+                self.read_segment(segment, series, span, reading, &mut rows)?;
+            }
+            rows.iter_mut().for_each(in_order);
+            Ok(rows)
+        };
+        let mut rows = read(tier::column(summary))?;
+        if summary == Summary::Sum {
+            let counts = read(tier::COUNT)?;
+            rows.iter_mut().zip(&counts).for_each(|(means, counts)| multiply(means, counts));
         }
-        for ((series, rows), points) in series.iter().zip(&mut rows).zip(all) {
-            in_order(rows);
-            let grows = aggregate != Aggregate::Count
-                && tier::is_counter(&self.catalogue.series(*series).field);
-            tier::deal(rows, tier, grows, from, to, points);
+        for ((series, rows), points) in series.iter().zip(&rows).zip(all) {
+            let is_counter = tier::is_counter(&self.catalogue.series(*series).field);
+            tier::deal(rows, tier, Deal::of(summary, is_counter), (from, to), points);
         }
         Ok(())
+    }
+
+    /// Whether some of a range is read from sums.
+    pub(super) fn is_read_from_sums(&self, range: &Range) -> bool {
+        Snapshot::of(&self.state()).tiers(range).len() > 1
     }
 
     fn read_segment(
@@ -261,6 +283,17 @@ fn append(times: &[i64], values: &[f64], from: i64, to: i64, points: &mut Points
     let there = times[start..end].iter().zip(&values[start..end]);
     points.reserve(end - start);
     points.extend(there.filter(|(_, v)| !super::block::is_absent(**v)).map(|(t, v)| (*t, *v)));
+}
+
+/// Multiplies points by those of the same times; the others go.
+fn multiply(points: &mut Points, by: &Points) {
+    points.retain_mut(|(time, value)| {
+        let at = by.binary_search_by_key(time, |(time, _)| *time);
+        at.is_ok_and(|at| {
+            *value *= by[at].1;
+            true
+        })
+    });
 }
 
 /// Puts points in the order of time; of two of one time the later one counts.

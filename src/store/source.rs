@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::query::in_order;
-use super::{Aggregate, Points, Range, Store, millis};
+use super::{Points, Range, Store, millis};
 use crate::history::History;
 use crate::promql::eval::EvalError;
 use crate::promql::functions::Point;
@@ -25,13 +25,7 @@ impl Source for Store {
         window: Window,
         found: &mut SeriesSet,
     ) -> Result<(), EvalError> {
-        let mut range = Range {
-            // What is later than the start is later by a millisecond, as the store has times.
-            from: millis(window.after).saturating_add(1),
-            to: millis(window.until),
-            aggregate: Aggregate::default(),
-            samples_max: found.room(),
-        };
+        let mut range = Range { samples_max: found.room(), ..Range::of(window) };
         let series = self.selected(selector);
         let labels: Vec<Labels> =
             series.iter().map(|id| Labels::of_series(&self.catalogue.series(*id))).collect();
@@ -58,6 +52,22 @@ impl Source for Store {
             add(labels, &points, found)?;
         }
         Ok(())
+    }
+
+    fn is_summed_up(&self, window: Window) -> bool {
+        self.is_read_from_sums(&Range::of(window))
+    }
+}
+
+impl Range {
+    fn of(window: Window) -> Self {
+        Self {
+            // What is later than the start is later by a millisecond, as the store has times.
+            from: millis(window.after).saturating_add(1),
+            to: millis(window.until),
+            summary: window.summary,
+            samples_max: usize::MAX,
+        }
     }
 }
 

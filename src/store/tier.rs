@@ -2,32 +2,31 @@
 //!
 //! A row stands for the time from its own to the next. Of a counter, by its name `…_total`, the
 //! last value is kept in the place of the mean: the mean of a counter that was reset is nothing.
+//!
+//! A window that begins and ends where rows do has the minimum, maximum, sum, mean and count its
+//! samples had; a sample at the very moment between two rows is in the later one. Of other windows,
+//! a row of five minutes counts whole where its end is, and one of an hour by its five minutes: its
+//! bounds and its mean hold for each, and each has a twelfth of its samples.
 
 use super::Points;
 use super::block::ABSENT;
 use super::segment::Tier;
+use crate::promql::source::Summary;
 use crate::sample::is_stale;
 
-/// What of the samples of five minutes or an hour a query wants, where it reaches back further than
-/// the samples themselves do.
-/// A series has a column of each, in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Aggregate {
-    /// The smallest.
-    Min,
-    /// The largest.
-    Max,
-    /// Their mean; of a counter, the last.
-    #[default]
-    Mean,
-    /// How many there were.
-    Count,
-}
+/// The column of the mean, or the last of a counter.
+pub(super) const MEAN: usize = 2;
 
-impl Aggregate {
-    /// Which of a series' columns it is.
-    pub(super) fn column(self) -> usize {
-        self as usize
+/// The column of how many there were.
+pub(super) const COUNT: usize = 3;
+
+/// The column that has a summary; what is a sum, the means have to be multiplied for.
+pub(super) fn column(summary: Summary) -> usize {
+    match summary {
+        Summary::Min => 0,
+        Summary::Max => 1,
+        Summary::Mean | Summary::Sum => MEAN,
+        Summary::Count => COUNT,
     }
 }
 
@@ -73,14 +72,34 @@ fn mean(values: impl Iterator<Item = f64> + Clone, count: usize) -> f64 {
 /// The longest a sample counts for a query: rows further apart are dealt out at this distance.
 const DEAL_MILLIS: i64 = 300_000;
 
+/// What becomes of a row's value in a part of its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deal {
+    /// It is so in every part.
+    Holds,
+    /// It comes there evenly from the row before.
+    Grows,
+    /// Each part has its share.
+    Shares,
+}
+
+impl Deal {
+    pub(super) fn of(summary: Summary, is_counter: bool) -> Self {
+        match summary {
+            Summary::Sum | Summary::Count => Self::Shares,
+            Summary::Min | Summary::Max | Summary::Mean if is_counter => Self::Grows,
+            Summary::Min | Summary::Max | Summary::Mean => Self::Holds,
+        }
+    }
+}
+
 /// Makes points of the rows of a tier. Those of an hour are dealt out at five minutes, so that a
-/// query that looks back five minutes finds one: a gauge's value holds, a counter's grows evenly.
+/// query that looks back five minutes finds one.
 pub(super) fn deal(
     rows: &Points,
     tier: Tier,
-    is_counter: bool,
-    from: i64,
-    to: i64,
+    deal: Deal,
+    (from, to): (i64, i64),
     out: &mut Points,
 ) {
     let step = tier.step_millis();
@@ -88,7 +107,9 @@ pub(super) fn deal(
     for (at, (time, value)) in rows.iter().enumerate() {
         let before = at.checked_sub(1).map(|before| rows[before]);
         let grown = before
-            .filter(|(earlier, lower)| is_counter && earlier + step == *time && lower <= value);
+            .filter(|(earlier, lower)| earlier + step == *time && lower <= value)
+            .filter(|_| deal == Deal::Grows);
+        let value = if deal == Deal::Shares { value / parts as f64 } else { *value };
         for part in 1..=parts {
             // The last moment of its time, since what is summed up is known only then.
             let time = time + step * part / parts - 1;
@@ -96,7 +117,7 @@ pub(super) fn deal(
                 continue;
             }
             let share = part as f64 / parts as f64;
-            let value = grown.map_or(*value, |(_, lower)| lower + (value - lower) * share);
+            let value = grown.map_or(value, |(_, lower)| lower + (value - lower) * share);
             out.push((time, value));
         }
     }
@@ -135,13 +156,16 @@ mod tests {
     fn an_hour_is_dealt_out_at_five_minutes() {
         let rows = vec![(0, 12.0), (3_600_000, 24.0)];
         let mut gauge = Points::new();
-        deal(&rows, Tier::Hour, false, 0, i64::MAX, &mut gauge);
+        deal(&rows, Tier::Hour, Deal::Holds, (0, i64::MAX), &mut gauge);
         assert_eq!(gauge.len(), 24);
         assert_eq!(gauge[0], (299_999, 12.0));
         assert_eq!(gauge[23], (7_199_999, 24.0));
         assert!(gauge.windows(2).all(|pair| pair[1].0 - pair[0].0 == 300_000));
         let mut counter = Points::new();
-        deal(&rows, Tier::Hour, true, 3_600_000, i64::MAX, &mut counter);
+        deal(&rows, Tier::Hour, Deal::Grows, (3_600_000, i64::MAX), &mut counter);
         assert_eq!((counter[0].1, counter[11].1), (13.0, 24.0));
+        let mut counts = Points::new();
+        deal(&rows, Tier::Hour, Deal::Shares, (0, i64::MAX), &mut counts);
+        assert_eq!((counts[0].1, counts[12].1), (1.0, 2.0));
     }
 }

@@ -1,5 +1,7 @@
 //! Functions of a window of samples, at every step of every series.
 
+use rustc_hash::FxHashMap;
+
 use super::grid::{Grid, Key, Steps};
 use super::select::{Slide, Windows};
 use super::{EvalError, Evaluator};
@@ -7,6 +9,7 @@ use crate::promql::Function;
 use crate::promql::expr::{Call, Expr};
 use crate::promql::functions::{Point, window};
 use crate::promql::labels::Labels;
+use crate::promql::source::Summary;
 use crate::sample::Timestamp;
 
 /// The endings of names of counters; what has another may be no counter.
@@ -20,8 +23,17 @@ impl Evaluator<'_> {
         range: &Expr,
         steps: Steps,
     ) -> Result<Grid, EvalError> {
-        let windows = self.windows(range, steps)?;
         let function = call.function;
+        let summary = match function {
+            Function::MinOverTime | Function::TsOfMinOverTime => Summary::Min,
+            Function::MaxOverTime | Function::TsOfMaxOverTime => Summary::Max,
+            Function::SumOverTime => Summary::Sum,
+            Function::AvgOverTime | Function::CountOverTime if self.is_summed_up(range, steps) => {
+                return self.of_sums(function, range, steps);
+            }
+            _ => Summary::default(),
+        };
+        let windows = self.windows(range, steps, summary)?;
         if function == Function::AbsentOverTime {
             return self.absent_over_time(range, &windows, steps);
         }
@@ -64,6 +76,35 @@ impl Evaluator<'_> {
                 window::apply(function, window, start, end)
             }),
         }
+    }
+
+    /// The mean or the count of windows of which there are no more than sums and counts.
+    fn of_sums(
+        &mut self,
+        function: Function,
+        range: &Expr,
+        steps: Steps,
+    ) -> Result<Grid, EvalError> {
+        let mut sum_of = |summary| {
+            let windows = self.windows(range, steps, summary)?;
+            self.windowed(&windows, steps, Function::SumOverTime, |window, (start, end), _| {
+                window::apply(Function::SumOverTime, window, start, end)
+            })
+        };
+        let counts = sum_of(Summary::Count)?;
+        if function == Function::CountOverTime {
+            return Ok(counts);
+        }
+        let sums = sum_of(Summary::Sum)?;
+        let rows = counts.keys.iter().map(|key| &key.labels).zip(0..);
+        let rows: FxHashMap<&Labels, usize> = rows.collect();
+        let mut means = self.grid(sums.rows(), steps)?;
+        for (row, key) in sums.keys.iter().enumerate() {
+            let Some(of_key) = rows.get(&key.labels) else { continue };
+            let mean = |step| Some(sums.get(row, step)? / counts.get(*of_key, step)?);
+            means.push(key.clone(), mean);
+        }
+        Ok(means)
     }
 
     fn windowed(

@@ -5,7 +5,7 @@ use super::{EvalError, Evaluator, nanos};
 use crate::promql::expr::{Expr, ExprKind, RangeSelector, Subquery};
 use crate::promql::functions::Point;
 use crate::promql::selector::{At, Selector};
-use crate::promql::source::{SeriesSet, Window};
+use crate::promql::source::{SeriesSet, Summary, Window};
 use crate::sample::{Timestamp, is_stale};
 
 /// The samples of series, and the window of them each step looks at.
@@ -41,6 +41,11 @@ impl Moved {
         self.time(0)
     }
 
+    /// All that the steps look at, each so far back.
+    fn window(self, back: i64, summary: Summary) -> Window {
+        Window { after: self.first().shifted(back.saturating_neg()), until: self.last(), summary }
+    }
+
     fn last(self) -> Timestamp {
         self.time(self.steps.count.saturating_sub(1))
     }
@@ -56,7 +61,7 @@ impl Evaluator<'_> {
     ) -> Result<Grid, EvalError> {
         let moved = self.moved(steps, selector.at, selector.offset);
         let lookback = nanos(self.options.lookback);
-        let found = self.select(selector, moved, lookback)?;
+        let found = self.select(selector, moved, lookback, Summary::default())?;
         let mut grid = self.grid(found.len(), steps)?;
         for (labels, points) in found.iter() {
             let mut next = 0;
@@ -72,10 +77,15 @@ impl Evaluator<'_> {
         Ok(grid)
     }
 
-    /// The windows of an expression of the type range vector.
-    pub(super) fn windows(&mut self, expr: &Expr, steps: Steps) -> Result<Windows, EvalError> {
+    /// The windows of an expression of the type range vector, and what is to be made of them.
+    pub(super) fn windows(
+        &mut self,
+        expr: &Expr,
+        steps: Steps,
+        summary: Summary,
+    ) -> Result<Windows, EvalError> {
         match &expr.kind {
-            ExprKind::Range(range) => self.range_windows(range, steps),
+            ExprKind::Range(range) => self.range_windows(range, steps, summary),
             ExprKind::Subquery(subquery) => self.subquery_windows(subquery, steps),
             _ => unreachable!("expressions are checked: this is a range vector"),
         }
@@ -85,10 +95,11 @@ impl Evaluator<'_> {
         &mut self,
         selector: &RangeSelector,
         steps: Steps,
+        summary: Summary,
     ) -> Result<Windows, EvalError> {
         let RangeSelector { selector, range } = selector;
         let moved = self.moved(steps, selector.at, selector.offset);
-        let found = self.select(selector, moved, *range)?;
+        let found = self.select(selector, moved, *range, summary)?;
         let (labels, ends, points) = found.into_values();
         let keys = labels.into_iter().map(|labels| Key { labels, drops_name: false }).collect();
         Ok(Windows { keys, points, ends, moved, range: *range })
@@ -123,15 +134,26 @@ impl Evaluator<'_> {
         Ok(windows)
     }
 
-    fn select(&self, selector: &Selector, moved: Moved, back: i64) -> Result<SeriesSet, EvalError> {
+    fn select(
+        &self,
+        selector: &Selector,
+        moved: Moved,
+        back: i64,
+        summary: Summary,
+    ) -> Result<SeriesSet, EvalError> {
         let mut found = SeriesSet::new(self.options.limits.samples_max);
         if moved.steps.count > 0 {
-            let after = moved.first().shifted(back.saturating_neg());
-            let window = Window { after, until: moved.last() };
-            self.source.select(selector, window, &mut found)?;
+            self.source.select(selector, moved.window(back, summary), &mut found)?;
         }
         (self.check)()?;
         Ok(found)
+    }
+
+    /// Whether windows of these samples are of [summaries](Summary) in part.
+    pub(super) fn is_summed_up(&self, expr: &Expr, steps: Steps) -> bool {
+        let ExprKind::Range(RangeSelector { selector, range }) = &expr.kind else { return false };
+        let moved = self.moved(steps, selector.at, selector.offset);
+        steps.count > 0 && self.source.is_summed_up(moved.window(*range, Summary::default()))
     }
 
     fn moved(&self, steps: Steps, at: Option<At>, offset: i64) -> Moved {

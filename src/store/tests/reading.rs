@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::history::History;
+use crate::promql::eval::{self, AnswerValue, Options};
 use crate::promql::functions::Point;
 use crate::promql::labels::Labels;
 use crate::promql::memory::MemorySource;
-use crate::promql::source::{SeriesSet, Source, Window};
+use crate::promql::source::{SeriesSet, Source, Summary, Window};
 use crate::promql::{ExprKind, Selector, parse};
 
 #[test]
@@ -141,13 +142,13 @@ fn what_is_older_than_samples_are_kept_is_read_from_sums() {
     assert_eq!(segments(&bench), tiers);
     let series = [bench.series(0, 0), bench.series(0, 3)];
     let range = Range::new(at(start), at(start + 2 * DAY));
-    let read = |aggregate| bench.store.read(&series, &Range { aggregate, ..range }).unwrap();
-    let mean = read(Aggregate::Mean);
+    let read = |summary| bench.store.read(&series, &Range { summary, ..range }).unwrap();
+    let mean = read(Summary::Mean);
     assert_eq!(mean[0].len(), 576);
     assert_eq!(mean[0][0], (start + 299_999, 2.0));
-    assert_eq!(read(Aggregate::Min)[0][1].1, 5.0);
-    assert_eq!(read(Aggregate::Max)[0][1].1, 9.0);
-    assert_eq!(read(Aggregate::Count)[1][1].1, 5.0);
+    assert_eq!(read(Summary::Min)[0][1].1, 5.0);
+    assert_eq!(read(Summary::Max)[0][1].1, 9.0);
+    assert_eq!(read(Summary::Count)[1][1].1, 5.0);
     // A counter has its last value, and so the right increase.
     assert_eq!(mean[1][1], (start + 599_999, 9.0 + 3.0));
     bench.reopen();
@@ -162,6 +163,70 @@ fn what_is_older_than_samples_are_kept_is_read_from_sums() {
     assert_eq!(hours[1][12], (start + HOUR + 299_999, 62.0 + 5.0));
     bench.store.expire(at(bench.now + 500 * DAY));
     assert_eq!(read(&bench), [Points::new(), Points::new()]);
+}
+
+/// What a query yields from `from` on, in steps; the times in milliseconds, the values to nine
+/// digits.
+fn asked(
+    source: &dyn Source,
+    text: &str,
+    (from, to, step): (i64, i64, i64),
+) -> BTreeMap<String, Vec<(i64, String)>> {
+    let (expr, step) = (parse(text).unwrap(), Duration::from_millis(step as u64));
+    let times = (at(from), at(to));
+    let answer = eval::range(source, &expr, times, step, &Options::default(), &|| Ok(())).unwrap();
+    let AnswerValue::Matrix(series) = answer.value else { panic!("{text} is no matrix") };
+    let points = |points: Vec<Point>| {
+        points.iter().map(|p| (millis(p.time), format!("{:.9e}", p.value))).collect()
+    };
+    series.into_iter().map(|(labels, all)| (labels.to_string(), points(all))).collect()
+}
+
+#[test]
+fn functions_of_windows_of_sums_yield_what_they_yield_of_samples() {
+    let mut bench = two_days_gone(Duration::from_secs(100 * 86_400));
+    let start = 20_000 * DAY;
+    let mut memory = MemorySource::default();
+    for (time, batch) in bench.journal.iter().map(|(_, batch)| (batch.time, batch)) {
+        for Sample { series, value } in &batch.samples {
+            let labels = Labels::of_series(&bench.catalogue.series(*series));
+            memory.insert(&labels, Point { time, value: *value });
+        }
+    }
+    let compare = |bench: &Bench, memory: &MemorySource, ranges: &[&str], times| {
+        for function in ["min", "max", "sum", "avg", "count"] {
+            for range in ranges {
+                let text = format!("{function}_over_time(m_b{{target='t0'}}[{range}])");
+                let wanted = asked(memory, &text, times);
+                assert_eq!(wanted.len(), 1, "{text}");
+                assert_eq!(asked(&bench.store, &text, times), wanted, "{text}");
+            }
+        }
+        for range in ranges {
+            let text = format!("m_failures_total{{target='t0'}} - m_failures_total offset {range}");
+            assert_eq!(asked(&bench.store, &text, times), asked(memory, &text, times), "{text}");
+        }
+    };
+    // A sample at the moment between two rows is in the later one.
+    let to_days_end = |step| (start + DAY - 1, start + 2 * DAY - 1, step);
+    compare(&bench, &memory, &["5m", "1h", "7h"], to_days_end(300_000));
+    bench.now += 11 * DAY;
+    bench.store.expire(at(bench.now));
+    compare(&bench, &memory, &["5m", "10m", "1h", "7h"], to_days_end(300_000));
+    // Samples, and sums of what is before them.
+    for _ in 0..60 {
+        bench.write(0, 0b1111, bench.now, 7.5);
+        let point = Point { time: at(bench.now), value: 7.5 };
+        for (series, n) in [("m_a", 0.0), ("m_b", 1.0), ("m_c", 2.0), ("m_failures_total", 3.0)] {
+            let labels = [("__name__", series), ("target", "t0"), ("kind", "test")];
+            let value = point.value + n;
+            memory.insert(&Labels::new(labels), Point { value, ..point });
+        }
+        bench.now += 60_000;
+    }
+    compare(&bench, &memory, &["12d"], (bench.now - 1, bench.now - 1, 1));
+    bench.store.expire(at(bench.now + 100 * DAY));
+    compare(&bench, &memory, &["1h", "7h"], to_days_end(HOUR));
 }
 
 #[test]
@@ -261,7 +326,7 @@ fn selectors_find_what_they_find_in_memory() {
     ] {
         for (after, until) in [(0, bench.now + 10_000), (bench.now - 3_000_000, bench.now - 1_000)]
         {
-            let window = Window { after: at(after), until: at(until) };
+            let window = Window { after: at(after), until: at(until), summary: Summary::default() };
             let found = select(&bench.store, text, window);
             assert_eq!(found, select(&memory, text, window), "{text}");
         }
@@ -280,7 +345,7 @@ fn a_source_stops_where_there_is_no_more_room() {
         bench.now += 1_000;
         bench.write(0, 0b1111, bench.now, 1.0);
     }
-    let window = Window { after: at(0), until: at(bench.now) };
+    let window = Window { after: at(0), until: at(bench.now), summary: Summary::default() };
     let all = selector(r#"{target="t0"}"#);
     for (room, fits) in [(399, false), (400, true)] {
         let mut found = SeriesSet::new(room);
