@@ -2,9 +2,10 @@
 //!
 //! What was judged is appended; a thread writes it to the segments under `state_dir/journal` a few
 //! times a second, and at once where somebody waits for it, so that `kill -9` loses nothing that
-//! was written, and puts it on disk once a second, or each time. The store and every sink read on from their own cursors: from memory while they keep
-//! up, from disk when they are behind. The journal is bounded; what a reader had not read when it
-//! went is counted. It judges nothing, and never holds up who appends.
+//! was written, and puts it on disk once a second, or each time. The store and every sink read on
+//! from their own cursors: from memory while they keep up, from disk when they are behind. The
+//! journal is bounded; what a reader had not read when it went is counted. It judges nothing, and
+//! never holds up who appends.
 //!
 //! A damaged place costs what is in it: it is skipped, counted and told. No file keeps the daemon
 //! from starting. Without a directory to write to, all this goes on in memory, within a bound.
@@ -36,7 +37,7 @@ pub use disk::read_folder;
 pub use format::VERSION;
 pub use limits::{Fsync, Limits};
 pub use reader::{CatchUp, Group, Reader, Waiting};
-use shared::{Disk, Live, Registered, Shared, UNWRITTEN_BYTES_MAX};
+use shared::{Disk, Inner, Live, Registered, Shared, UNWRITTEN_BYTES_MAX};
 
 /// A disk that has not finished a write for so long is taken for one that fails: judging goes on
 /// without it until it comes back.
@@ -117,6 +118,9 @@ impl Journal {
         if inner.disk != Disk::Absent {
             self.shared.tell_writer(&mut inner);
         }
+        if inner.stalled() >= STALL_MAX {
+            self.give_up_disk(&mut inner);
+        }
         end
     }
 
@@ -134,14 +138,20 @@ impl Journal {
             inner.disk != Disk::Working || inner.unwritten_bytes < UNWRITTEN_BYTES_MAX / 2
         });
         if timeout(STALL_MAX, caught_up).await.is_err() {
-            let mut inner = self.shared.lock();
-            if inner.disk == Disk::Working {
-                inner.disk = Disk::Failing;
-                tracing::error!(
-                    seconds = STALL_MAX.as_secs(),
-                    "the journal's disk does not answer; watching goes on, samples wait in memory"
-                );
-            }
+            self.give_up_disk(&mut self.shared.lock());
+        }
+    }
+
+    /// Takes a disk that does not answer for one that fails, until it does answer.
+    fn give_up_disk(&self, inner: &mut Inner) {
+        if inner.disk == Disk::Working {
+            inner.disk = Disk::Failing;
+            self.shared.meters.writable.set(0.0);
+            tracing::error!(
+                seconds = STALL_MAX.as_secs(),
+                "the journal's disk does not answer; watching goes on, samples wait in memory"
+            );
+            self.shared.settled.notify_waiters();
         }
     }
 
@@ -149,7 +159,7 @@ impl Journal {
     /// Without a folder nothing is ever written, and nothing waited for.
     ///
     /// # Errors
-    /// It cannot be written at the moment.
+    /// It cannot be written at the moment, or the disk does not answer.
     pub async fn kept(&self, end: u64) -> Result<(), NotKept> {
         let outcome = |shared: &Shared| {
             let inner = shared.lock();
@@ -168,7 +178,10 @@ impl Journal {
                 self.shared.wake_writer(&mut inner);
             }
         }
-        self.until_settled(|shared| outcome(shared).is_some()).await;
+        let settled = self.until_settled(|shared| outcome(shared).is_some());
+        if timeout(STALL_MAX, settled).await.is_err() {
+            self.give_up_disk(&mut self.shared.lock());
+        }
         outcome(&self.shared).unwrap_or(Err(NotKept))
     }
 

@@ -103,7 +103,8 @@ impl State {
         });
         let closing = CancellationToken::new();
         let mut writer = JoinSet::new();
-        writer.spawn(write_all(mailbox.clone(), Arc::new(database), closing.clone()));
+        let kept = Kept { path, database: Some(database) };
+        writer.spawn(write_all(mailbox.clone(), kept, closing.clone()));
         (Self { mailbox: Some(mailbox), writer, closing }, saved)
     }
 
@@ -149,8 +150,26 @@ fn open(path: &PathBuf) -> Result<(Database, Vec<Saved>), Failure> {
     Ok((database, saved))
 }
 
+/// The database, closed after a failure: redb refuses to go on with one whose disk has failed.
+struct Kept {
+    path: PathBuf,
+    database: Option<Database>,
+}
+
+impl Kept {
+    fn write(&mut self, batch: &BTreeMap<Arc<str>, Option<Saved>>) -> Result<(), Failure> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => Database::builder().set_cache_size(CACHE_BYTES).create(&self.path)?,
+        };
+        write(&database, batch)?;
+        self.database = Some(database);
+        Ok(())
+    }
+}
+
 /// Writes whatever waits until it is to close and nothing does.
-async fn write_all(mailbox: Arc<Mailbox>, database: Arc<Database>, closing: CancellationToken) {
+async fn write_all(mailbox: Arc<Mailbox>, mut kept: Kept, closing: CancellationToken) {
     let mut failing = false;
     loop {
         let batch = std::mem::take(&mut *mailbox.waiting());
@@ -164,13 +183,13 @@ async fn write_all(mailbox: Arc<Mailbox>, database: Arc<Database>, closing: Canc
             }
             continue;
         }
-        let database = database.clone();
         let written = tokio::task::spawn_blocking(move || {
-            let result = write(&database, &batch);
-            (batch, result)
+            let result = kept.write(&batch);
+            (kept, batch, result)
         });
         // The task cannot be cancelled and does not panic on what a disk may do.
-        let Ok((batch, result)) = written.await else { return };
+        let Ok((same, batch, result)) = written.await else { return };
+        kept = same;
         match result {
             Ok(()) => {
                 mailbox.ok.inc();

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -122,6 +123,8 @@ pub(super) struct Inner {
     /// The last of what was given up ends here.
     pub(super) given_up: u64,
     pub(super) disk: Disk,
+    /// When something was written last.
+    progress: Instant,
     /// The most memory samples take that cannot be written.
     pub(super) memory_bytes_max: usize,
     pub(super) readers: Vec<Registered>,
@@ -183,6 +186,7 @@ impl Inner {
             written: 0,
             given_up: 0,
             disk,
+            progress: Instant::now(),
             memory_bytes_max,
             readers: Vec::new(),
             next_token: 0,
@@ -199,6 +203,15 @@ impl Inner {
         debug_assert!(self.entries.is_empty(), "numbers are left out before the first sample only");
         self.next = self.next.max(sequence);
         self.written = self.next;
+    }
+
+    /// How long nothing has been written though something waited, as of the newest group.
+    pub(super) fn stalled(&self) -> Duration {
+        let from = self.entries.partition_point(|entry| entry.end <= self.written);
+        let ends = self.entries.get(from).zip(self.entries.back());
+        ends.map_or(Duration::ZERO, |(oldest, newest)| {
+            newest.since.saturating_duration_since(oldest.since.max(self.progress))
+        })
     }
 
     /// Appends a group; returns the sequence number after its last sample.
@@ -237,6 +250,7 @@ impl Inner {
         let written = self.entries.range(from..).take_while(|entry| entry.end <= end);
         self.unwritten_bytes -= written.map(|entry| entry.bytes).sum::<usize>();
         self.written = self.written.max(end);
+        self.progress = Instant::now();
     }
 
     /// Frees what is not needed any more; returns how many samples were never written.

@@ -254,7 +254,6 @@ impl Writer {
             self.failed(folder, failure);
         } else if !entries.is_empty() && self.retry_at.take().is_some() {
             self.told = None;
-            tracing::info!("the journal can be written again");
         }
         let mut inner = self.shared.lock();
         if written.is_ok() {
@@ -263,8 +262,10 @@ impl Writer {
                 self.shared.meters.written_samples.add(samples);
                 inner.wrote(last.end);
             }
-            if self.retry_at.is_none() {
-                inner.disk = Disk::Working;
+            if self.retry_at.is_none()
+                && std::mem::replace(&mut inner.disk, Disk::Working) == Disk::Failing
+            {
+                tracing::info!("the journal can be written again");
             }
             if let (Some(segment), Some(open)) = (inner.segments.back_mut(), &self.open) {
                 segment.file.bytes = open.bytes;

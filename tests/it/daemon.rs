@@ -26,6 +26,7 @@ use crate::support::{LIMIT, file, text, until};
 mod conformance;
 mod crash;
 mod dashboards;
+mod disks;
 mod faults;
 mod flow;
 mod keeping;

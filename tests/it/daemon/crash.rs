@@ -39,7 +39,7 @@ fn rounds() -> u64 {
 }
 
 /// Pushes numbers, each once.
-struct Pusher {
+pub(super) struct Pusher {
     client: HttpClient,
     next: u64,
     /// Numbers that were answered with 204.
@@ -49,13 +49,13 @@ struct Pusher {
 }
 
 impl Pusher {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let client = HttpClient::new(Options::default());
         Self { client, next: 0, acknowledged: BTreeSet::new(), uncertain: BTreeSet::new() }
     }
 
     /// Pushes the next numbers, under a time of their own; whether that was answered well.
-    async fn push(&mut self, daemon: &Daemon) -> bool {
+    pub(super) async fn push(&mut self, daemon: &Daemon) -> bool {
         let numbers: Vec<_> = (self.next..self.next + SERIES).collect();
         self.next += SERIES;
         let millis = Clock::system().now().as_nanos() / 1_000_000;
