@@ -4,6 +4,7 @@
 //! together, follows `include` and `rules`, and checks what one table says about another.
 
 mod built_in;
+mod changes;
 pub mod diagnostic;
 mod kinds;
 mod load;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use changes::Changes;
 pub use diagnostic::{Diagnostics, FileId, Place};
 pub(crate) use kinds::kinds;
 pub use load::Loader;

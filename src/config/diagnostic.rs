@@ -4,7 +4,7 @@ mod show;
 
 use std::fmt;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A file that was read.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub struct Source {
     pub path: PathBuf,
     /// What is in it.
     pub text: String,
+    /// How much of the text is the file's; what is behind was set on the command line.
+    own: usize,
 }
 
 /// Which file; an index into [`Diagnostics`]' sources.
@@ -27,6 +29,9 @@ pub struct Place {
     /// Bytes from the start of the file.
     pub span: Range<usize>,
 }
+
+/// What the place of what was set on the command line is called.
+const SET: &str = "--set";
 
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,10 +59,17 @@ impl Diagnostics {
     /// One that is known already, the same text from the same path, is the same file: a profile
     /// that many targets use has its mistakes shown once.
     pub fn add_source(&mut self, path: PathBuf, text: String) -> FileId {
+        let own = text.len();
+        self.add_changed_source(path, text, own)
+    }
+
+    /// As [`Self::add_source`], of a file whose own text is so long; what is behind the line's end
+    /// after it was set on the command line.
+    pub fn add_changed_source(&mut self, path: PathBuf, text: String, own: usize) -> FileId {
         if let Some(known) = self.sources.iter().position(|s| s.path == path && s.text == text) {
             return FileId(known);
         }
-        self.sources.push(Source { path, text });
+        self.sources.push(Source { path, text, own });
         FileId(self.sources.len() - 1)
     }
 
@@ -69,7 +81,7 @@ impl Diagnostics {
 
     /// A file's path.
     #[must_use]
-    pub fn path(&self, file: FileId) -> &std::path::Path {
+    pub fn path(&self, file: FileId) -> &Path {
         &self.sources[file.0].path
     }
 
@@ -154,7 +166,9 @@ impl Diagnostics {
     /// Line and column of a place, both from 1; the column counts characters.
     #[must_use]
     pub fn line_column(&self, place: &Place) -> (usize, usize) {
-        let before = &self.text(place.file)[..place.span.start];
+        let Source { text, own, .. } = &self.sources[place.file.0];
+        let is_behind = place.span.start > *own;
+        let before = &text[if is_behind { own + 1 } else { 0 }..place.span.start];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
     }
@@ -165,7 +179,8 @@ impl Diagnostics {
             return one.help.iter().try_for_each(|help| writeln!(out, "  = {help}"));
         };
         let (line, column) = self.line_column(place);
-        let path = self.sources[place.file.0].path.display();
+        let Source { path, own, .. } = &self.sources[place.file.0];
+        let path = if place.span.start > *own { Path::new(SET) } else { path }.display();
         writeln!(out, "{path}:{line}:{column}: {}", one.message)?;
         let text = self.text(place.file);
         let start = text[..place.span.start].rfind('\n').map_or(0, |at| at + 1);

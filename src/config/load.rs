@@ -15,6 +15,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::built_in;
+use super::changes::Changes;
 use super::diagnostic::{Diagnostics, FileId, Place};
 use super::read::{Context, Table};
 use super::types::read_bounded;
@@ -58,14 +59,30 @@ impl Loader<'_> {
         draft.finish()
     }
 
+    /// Reads a configuration file, or the built-in configuration, with other values in its rules.
+    ///
+    /// # Errors
+    /// Every mistake of every file, and of the changes.
+    pub fn load_changed(
+        &self,
+        path: Option<&Path>,
+        changes: &Changes,
+    ) -> Result<Config, Diagnostics> {
+        let mut draft = Draft { changes: changes.clone(), ..Draft::new(self.env) };
+        match path {
+            Some(path) => draft.first_file(path, FileKind::Config),
+            None => draft.built_in(),
+        }
+        draft.finish().map(|(config, _)| config)
+    }
+
     /// The configuration of a host without a configuration file, as [`Loader::load_with_warnings`].
     ///
     /// # Errors
     /// What this host has around it made it a wrong one; which would be a defect.
     pub fn load_built_in(&self) -> Result<(Config, Diagnostics), Diagnostics> {
         let mut draft = Draft::new(self.env);
-        let path = Path::new(built_in::NAME);
-        draft.file(path, built_in::of_this_host(), FileKind::Config, &mut Vec::new());
+        draft.built_in();
         draft.finish()
     }
 
@@ -84,8 +101,22 @@ impl Loader<'_> {
     /// # Errors
     /// Every mistake of the file. Actions need not exist.
     pub fn load_rules(&self, path: &Path) -> Result<Vec<Arc<Named<RuleConfig>>>, Diagnostics> {
-        let mut draft = Draft::new(self.env);
-        draft.first_file(path, FileKind::Rules);
+        self.load_rule_files(&[path.to_owned()], &Changes::default())
+    }
+
+    /// Reads files of rules alone, with other values in them.
+    ///
+    /// # Errors
+    /// Every mistake of the files and the changes. Actions need not exist.
+    pub fn load_rule_files(
+        &self,
+        paths: &[PathBuf],
+        changes: &Changes,
+    ) -> Result<Vec<Arc<Named<RuleConfig>>>, Diagnostics> {
+        let mut draft = Draft { changes: changes.clone(), ..Draft::new(self.env) };
+        for path in paths {
+            draft.first_file(path, FileKind::Rules);
+        }
         draft.guess_parents();
         if draft.diagnostics.is_empty() {
             Ok(assemble::all_named(draft.rules).map(Arc::new).collect())
@@ -108,6 +139,7 @@ type Tables<T> = BTreeMap<String, (Place, Option<T>)>;
 /// A configuration half read.
 struct Draft<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
+    changes: Changes,
     diagnostics: Diagnostics,
     /// Whether a file or a part of one could not be read, so that nothing can be called missing.
     incomplete: bool,
@@ -130,6 +162,7 @@ impl<'a> Draft<'a> {
     fn new(env: &'a dyn Fn(&str) -> Option<String>) -> Self {
         Self {
             env,
+            changes: Changes::default(),
             diagnostics: Diagnostics::default(),
             incomplete: false,
             read: BTreeSet::new(),
@@ -146,6 +179,11 @@ impl<'a> Draft<'a> {
         }
     }
 
+    fn built_in(&mut self) {
+        let path = Path::new(built_in::NAME);
+        self.file(path, built_in::of_this_host(), FileKind::Config, &mut Vec::new());
+    }
+
     /// Reads the file everything begins with.
     fn first_file(&mut self, path: &Path, kind: FileKind) {
         match read_text(path) {
@@ -156,15 +194,19 @@ impl<'a> Draft<'a> {
 
     /// Reads one file, and then those it names. `trail` is the files being read above this one.
     fn file(&mut self, path: &Path, text: String, kind: FileKind, trail: &mut Vec<PathBuf>) {
-        let file = self.diagnostics.add_source(path.to_owned(), text.clone());
+        let behind = self.changes.behind(&text);
+        let file = self.diagnostics.add_changed_source(path.to_owned(), behind, text.len());
         let (root, errors) = DeTable::parse_recoverable(&text);
         if !errors.is_empty() {
             self.incomplete = true;
             return self.syntax_errors(file, &errors);
         }
-        let node = Spanned::new(root.span(), DeValue::Table(root.into_inner()));
-        let folder = path.parent().map_or_else(PathBuf::new, Path::to_owned);
+        let (span, mut root) = (root.span(), root.into_inner());
+        let places = self.changes.places(text.len());
         let mut diagnostics = std::mem::take(&mut self.diagnostics);
+        self.changes.apply(&mut root, &places, file, &mut diagnostics);
+        let node = Spanned::new(span, DeValue::Table(root));
+        let folder = path.parent().map_or_else(PathBuf::new, Path::to_owned);
         let mut cx = Context { diagnostics: &mut diagnostics, file, folder, env: self.env };
         let globs = Table::new(&node, "", &mut cx).map(|table| self.tables(table, kind));
         self.diagnostics = diagnostics;
