@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 usage, 78 bad configuration.
 
 mod alerts;
+mod backtest;
 mod check;
 mod client;
 mod explain;
@@ -15,6 +16,7 @@ mod query;
 mod run;
 mod schema;
 mod test;
+mod time;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -62,6 +64,8 @@ enum Command {
     Explain(explain::Args),
     /// Run rule tests
     Test(test::Args),
+    /// Run rules over history: what would have fired
+    Backtest(backtest::Args),
     /// Look after the journal
     #[command(subcommand)]
     Journal(journal::Command),
@@ -86,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Alerts(args) => alerts::run(config.as_deref(), &args),
         Command::Explain(args) => explain::run(config.as_deref(), &args),
         Command::Test(args) => test::run(&args),
+        Command::Backtest(args) => backtest::run(config.as_deref(), &args),
         Command::Journal(command) => journal::run(config.as_deref(), &command),
         Command::Notify(args) => notify::run(config.as_deref(), &args, &log),
         Command::Generate(what) => {

@@ -38,6 +38,7 @@ use crate::sample::{Batch, Catalogue, Clock, Sample};
 pub use gather::Refusal;
 use gather::{Gather, Window};
 pub use lines::Precision;
+pub(crate) use lines::identify;
 
 /// Lines or time series of one push; the clients there are send at most ten thousand at once.
 pub const LINES_MAX: usize = 100_000;

@@ -9,6 +9,7 @@ pub mod actions;
 pub mod api;
 pub mod app;
 pub mod backoff;
+pub mod backtest;
 pub mod cli;
 pub mod config;
 pub mod events;

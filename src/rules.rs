@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub use config::{AtLeast, Audience, OnMissing, RuleConfig};
 pub use course::Course;
 pub use engine::{Engine, Saved, Unsaved, Usage};
-pub use notice::fingerprint;
+pub use notice::{Listener, fingerprint};
 pub use selection::Selection;
 use serde::{Deserialize, Serialize};
 pub use series::AlertSeries;

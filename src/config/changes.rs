@@ -108,7 +108,7 @@ mod tests {
         let path = folder.path().join("r.toml");
         std::fs::write(&path, RULES).unwrap();
         let loader = Loader { env: &|_| None };
-        let rules = loader.load_rule_files(&[path.clone()], &all);
+        let rules = loader.load_rule_files(std::slice::from_ref(&path), &all);
         let rules =
             rules.map_err(|wrong| wrong.to_string().replace(path.to_str().unwrap(), "R"))?;
         let shown = |rule: &crate::config::Named<crate::rules::RuleConfig>| {

@@ -64,14 +64,7 @@ fn point(
         return Ok(());
     }
     let mut tags: Vec<(&str, &str)> = line.tags.iter().map(|(k, v)| (&**k, &**v)).collect();
-    let given = |name: &str| line.tags.iter().find(|(key, _)| key == name).map(|(_, v)| &**v);
-    let target = given("target").or_else(|| given("host")).unwrap_or(bucket);
-    let site = gather.site.name.as_deref();
-    for (name, value) in [("target", Some(target)), ("kind", Some(KIND)), ("site", site)] {
-        if let Some(value) = value.filter(|_| given(name).is_none()) {
-            tags.push((name, value));
-        }
-    }
+    let target = identify(&mut tags, bucket, gather.site.name.as_deref());
     let row = gather.row(&line.measurement, &tags, target)?;
     let mut samples = Vec::with_capacity(line.fields.len());
     for (name, value) in numbers() {
@@ -81,6 +74,21 @@ fn point(
         gather.sample(&row, time, sample)?;
     }
     Ok(())
+}
+
+/// Gives a point the tags it lacks of `target` (its `host`, else `bucket`), `kind` and `site`;
+/// returns its target.
+pub(crate) fn identify<'a>(
+    tags: &mut Vec<(&'a str, &'a str)>,
+    bucket: &'a str,
+    site: Option<&'a str>,
+) -> &'a str {
+    let given = |name: &str| tags.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+    let target = given("target").or_else(|| given("host")).unwrap_or(bucket);
+    let all = [("target", Some(target)), ("kind", Some(KIND)), ("site", site)];
+    let lacking = all.map(|(name, value)| Some((name, value?)).filter(|_| given(name).is_none()));
+    tags.extend(lacking.into_iter().flatten());
+    target
 }
 
 fn time(line: &Line<'_>, precision: Precision, gather: &Gather<'_>) -> Result<Timestamp, Refusal> {

@@ -1,26 +1,52 @@
 //! What people and programs are told of a transition.
 
 use super::{Alert, Audience, Labels, Notify, RuleConfig, Transition};
-use crate::actions::Notice;
+use crate::actions::{ActionConfig, Notice};
 use crate::sample::Timestamp;
 use crate::template::Template;
 
+/// What an action is like, as far as it decides what the action is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listener {
+    /// Whether it changes the world instead of telling people.
+    pub acts: bool,
+    /// Whether it gets the end of alerts that only name it for their beginning.
+    pub recoveries: bool,
+}
+
+impl Listener {
+    /// One that is not configured otherwise: who hears of a problem hears of its end, and what
+    /// changes the world runs only where it is named.
+    #[must_use]
+    pub const fn that(acts: bool) -> Self {
+        Self { acts, recoveries: !acts }
+    }
+}
+
+impl From<&ActionConfig> for Listener {
+    fn from(action: &ActionConfig) -> Self {
+        Self { acts: !action.kind.tells_people(), recoveries: action.recoveries }
+    }
+}
+
 impl Transition {
-    /// The actions that are to be told of it; `acts` says which change the world instead of telling
-    /// people.
-    pub fn told(&self, acts: impl Fn(&str) -> bool) -> Vec<&str> {
-        let (named, people_only) = match self.alert.rule.value.audience(self.alert.state) {
+    /// The actions that are to be told of it, by what each is like.
+    pub fn told(&self, like: impl Fn(&str) -> Listener) -> Vec<&str> {
+        let (named, implied) = match self.alert.rule.value.audience(self.alert.state) {
             Audience::Named(all) => (all, false),
             Audience::ThoseWhoTellPeople(all) => (all, true),
         };
-        let is_meant = |acts: bool| match self.notify {
-            Notify::Nobody => false,
-            Notify::All => !(acts && people_only),
-            Notify::World => acts && !people_only,
-            Notify::People => !acts,
+        let is_told = |name: &&str| {
+            let Listener { acts, recoveries } = like(name);
+            let is_meant = match self.notify {
+                Notify::Nobody => false,
+                Notify::All => true,
+                Notify::World => acts,
+                Notify::People => !acts,
+            };
+            is_meant && (!implied || recoveries)
         };
-        let names = named.iter().map(|name| name.value.as_str());
-        names.filter(|name| is_meant(acts(name))).collect()
+        named.iter().map(|name| name.value.as_str()).filter(is_told).collect()
     }
 
     /// What actions are told. A template that cannot be rendered gives way to a plain text that

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::{Alert, Severity, State, Transition, fingerprint};
-use crate::sample::{Batch, Catalogue, STALE, Sample, SeriesId, Timestamp};
+use crate::sample::{Batch, Catalogue, STALE, Sample, Series, SeriesId, Timestamp};
 
 /// The measurement, and the name of the series.
 pub(super) const ALERTS: &str = "ALERTS";
@@ -22,6 +22,14 @@ const SINCE: &str = "FOR_STATE";
 pub(super) fn is_of_alerts(name: &str) -> bool {
     name.strip_prefix(ALERTS)
         .is_some_and(|rest| rest.is_empty() || rest.strip_prefix('_') == Some(SINCE))
+}
+
+impl Series {
+    /// Whether it says what an alert was at.
+    #[must_use]
+    pub fn is_of_alerts(&self) -> bool {
+        *self.row.measurement == *ALERTS && is_of_alerts(&self.name())
+    }
 }
 
 /// What these samples are of, as batches go: no target has such a name.

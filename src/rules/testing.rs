@@ -37,7 +37,7 @@ use std::sync::Arc;
 use read::{Case, Expected, ExpectedAction, Moment, TestFile};
 use serde::Serialize;
 
-use super::{Alert, Course, Notify, RuleConfig, Saved, State, Transition};
+use super::{Alert, Course, Listener, Notify, RuleConfig, Saved, State, Transition};
 use crate::config::{Diagnostics, Located, Named, show_duration};
 use crate::sample::{Batch, Catalogue, Sample, SeriesId, Timestamp};
 
@@ -253,7 +253,8 @@ impl<'a> Run<'a> {
         let Some(expected) = &self.case.actions else { return };
         let mut sent = Vec::new();
         for transition in self.history.iter().filter(|one| one.notify != Notify::Nobody) {
-            for action in transition.told(|name| self.acts.iter().any(|acts| acts == name)) {
+            let like = |name: &str| Listener::that(self.acts.iter().any(|acts| acts == name));
+            for action in transition.told(like) {
                 sent.push((action.to_owned(), transition.clone()));
             }
         }

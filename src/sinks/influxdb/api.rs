@@ -27,7 +27,7 @@ impl Endpoint {
     pub(super) fn new(settings: &Settings) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        if let Some(authorization) = authorization(settings) {
+        if let Some(authorization) = settings.authorization() {
             headers.insert(AUTHORIZATION, authorization);
         }
         if settings.gzip {
@@ -48,15 +48,15 @@ impl Endpoint {
     }
 }
 
-fn authorization(settings: &Settings) -> Option<HeaderValue> {
-    let token = |scheme: &str| {
-        let token = settings.token.as_ref()?;
-        secret(&format!("{scheme} {}", token.reveal()))
-    };
-    match settings.api {
-        Api::V1 => basic(settings.username.as_ref()?, settings.password.as_ref()?.reveal()),
-        Api::V2 => token("Token"),
-        Api::V3 => token("Bearer"),
+impl Settings {
+    /// What requests show of who asks.
+    pub(crate) fn authorization(&self) -> Option<HeaderValue> {
+        let token = |scheme: &str| secret(&format!("{scheme} {}", self.token.as_ref()?.reveal()));
+        match self.api {
+            Api::V1 => basic(self.username.as_ref()?, self.password.as_ref()?.reveal()),
+            Api::V2 => token("Token"),
+            Api::V3 => token("Bearer"),
+        }
     }
 }
 
