@@ -18,7 +18,7 @@ mod schema;
 mod test;
 mod time;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -136,6 +136,11 @@ fn failed(error: &dyn std::fmt::Display) -> ExitCode {
 /// Prints a command's answer. Whoever closed the pipe has seen enough; the exit code still tells.
 fn print(text: &str) {
     std::io::stdout().write_all(text.as_bytes()).ok();
+}
+
+/// Whether what is printed may have colours: to a terminal, unless `NO_COLOR` is set.
+fn wants_color() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
 /// A text from outside as one line that cannot steer the terminal.

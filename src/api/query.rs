@@ -89,15 +89,15 @@ impl Drop for StopOnDrop {
 }
 
 /// What runs on a thread of its own, and when it must stop.
-struct Work {
-    history: Arc<dyn History>,
+pub(super) struct Work {
+    pub(super) history: Arc<dyn History>,
     left: Arc<AtomicBool>,
     deadline: Instant,
 }
 
 impl Work {
     /// Whether to go on.
-    fn check(&self) -> Result<(), EvalError> {
+    pub(super) fn check(&self) -> Result<(), EvalError> {
         if self.left.load(Ordering::Relaxed) {
             return Err(EvalError::Stopped("its client has left".to_owned()));
         }
@@ -141,6 +141,31 @@ impl Queries {
         response.unwrap_or_else(|_| {
             error(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the query broke off")
         })
+    }
+
+    /// Computes something on a thread of its own, in its turn; `None` where that did not come in
+    /// time. Who waits no more stops it.
+    pub(super) async fn compute<T: Send + 'static>(
+        self: &Arc<Self>,
+        limit: Duration,
+        work: impl FnOnce(&Work) -> T + Send + 'static,
+    ) -> Option<T> {
+        let deadline = Instant::now() + limit;
+        let place = timeout_at(deadline, self.places.clone().acquire_owned()).await.ok()?.ok()?;
+        let left = Arc::new(AtomicBool::new(false));
+        let stop = StopOnDrop(left.clone());
+        let queries = self.clone();
+        let run = move || {
+            let work_at_hand = Work { history: queries.history.clone(), left, deadline };
+            queries.show_running();
+            let found = work(&work_at_hand);
+            drop(place);
+            queries.show_running();
+            found
+        };
+        let found = tokio::task::spawn_blocking(run).await.ok();
+        drop(stop);
+        found
     }
 
     fn show_running(&self) {

@@ -1,12 +1,11 @@
 //! `watchpost check`: reads the configuration and tells every mistake there is, at once.
 
-use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Value as Json, json};
 
-use super::{EXIT_CONFIG, load_with_warnings, print};
+use super::{EXIT_CONFIG, load_with_warnings, print, wants_color};
 use crate::config::diagnostic::{Diagnostic, count};
 use crate::config::{Config, Diagnostics};
 
@@ -25,12 +24,10 @@ pub(super) struct Args {
 pub(super) fn run(path: Option<&Path>, args: &Args) -> ExitCode {
     let result = load_with_warnings(path);
     let fine = result.is_ok();
-    let color = std::io::stdout().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     let text = if args.json {
         format!("{:#}\n", json(&result))
     } else {
-        let paint = if color { Paint::COLOR } else { Paint::PLAIN };
+        let paint = if wants_color() { Paint::COLOR } else { Paint::PLAIN };
         shown(&result, &paint)
     };
     print(&text);
@@ -142,10 +139,14 @@ mod tests {
 
     #[test]
     fn the_plan_of_each_rule_can_be_asked_for() {
-        let rules = "[rule.a]\nwhen = 'x_y > 1'\n[rule.b]\nwhen = 'rate(x_y[5m]) > 1'\n";
+        let rules = "[rule.a]\nwhen = 'x_y > 1'\n[rule.b]\nwhen = 'rate(x_y[5m]) > 1'\n\
+                     [rule.c]\nwhen = 'x_y + fill (0) x_z > 1'\n";
         let text = plans(&load(rules).unwrap().0);
         assert!(text.contains("[rule.a]\n  x_y > 1: sample by sample"), "{text}");
         assert!(text.contains("rate(x_y[5m]): a window of each series"), "{text}");
+        let why =
+            "x_z: on a tick, every second or more rarely, over samples kept in memory: `fill`";
+        assert!(text.contains(why), "{text}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use condition::{Asked, Keys};
 
 use super::depends::DependsOn;
 use super::plan::Plan;
-use super::{Severity, State};
+use super::{Severity, State, own_alerts};
 use crate::config::read::{Context, FromTable, FromToml, Node, Table, parsed, table_schema};
 use crate::config::{Glob, Located};
 use crate::template::Template;
@@ -179,11 +179,19 @@ const SERIES_MAX: u32 = 100_000;
 
 impl RuleConfig {
     /// Reads `[rule.NAME]`.
-    pub(crate) fn read(node: &Node<'_>, shown: &str, cx: &mut Context<'_>) -> Option<Self> {
-        let mut table = Table::new(node, shown, cx)?;
+    pub(crate) fn read(node: &Node<'_>, name: &str, cx: &mut Context<'_>) -> Option<Self> {
+        let shown = format!("rule.{name}");
+        let mut table = Table::new(node, &shown, cx)?;
         let read = Written::from_table(&mut table);
         let keys = Keys::from_table(&mut table);
-        let plan = read.as_ref().zip(keys).and_then(|(read, keys)| read.plan(&keys, &mut table));
+        let mut plan =
+            read.as_ref().zip(keys).and_then(|(read, keys)| read.plan(&keys, &mut table));
+        if let Some(Err(series)) = plan.as_mut().map(|plan| own_alerts::leave_out(plan, name)) {
+            let message =
+                format!("`{series}` is about the rule's own alerts, which it cannot ask for");
+            table.error(if table.has("metric") { "metric" } else { "when" }, message);
+            plan = None;
+        }
         table.finish();
         let (written, plan) = (read?, plan?);
         Some(Self {

@@ -19,6 +19,7 @@ mod climb;
 mod explain;
 mod flaps;
 mod journal;
+mod known;
 mod parents;
 mod saved;
 mod streams;
@@ -79,7 +80,7 @@ impl Engine {
         self.front.apply(batch, &mut self.alerts, out);
         self.streams.apply(batch, &mut self.alerts, out);
         self.let_go();
-        self.journal.note(&out[from..]);
+        self.note(&out[from..]);
     }
 
     /// How far back the expressions of rules look; `None` where there is none.
@@ -114,7 +115,7 @@ impl Engine {
         self.streams.tick(now, &mut self.alerts, out);
         self.alerts.tick(now, out);
         self.let_go();
-        self.journal.note(&out[from..]);
+        self.note(&out[from..]);
     }
 
     /// When [`Engine::tick`] may have something to do next.
@@ -172,7 +173,7 @@ impl Engine {
             .collect();
         let from = out.len();
         self.alerts.move_rules(&moved, now, out);
-        self.journal.note(&out[from..]);
+        self.note(&out[from..]);
         let held = self.front.held(&self.alerts, &moved);
         self.alerts.released.clear();
         self.set_rules(rules, &moved);
@@ -192,7 +193,7 @@ impl Engine {
         self.front.forget(&is_gone, now, &mut self.alerts, out);
         self.streams.forget(&self.catalogue, is_gone, now, &mut self.alerts, out);
         self.let_go();
-        self.journal.note(&out[from..]);
+        self.note(&out[from..]);
     }
 
     /// All alerts that are not inactive.
@@ -206,6 +207,12 @@ impl Engine {
         self.alerts.rules.iter().map(|rule| &rule.config)
     }
 
+    /// How many series there are, judged or not.
+    #[must_use]
+    pub fn series_known(&self) -> usize {
+        self.catalogue.len()
+    }
+
     /// How many times a rule was judged so far.
     #[must_use]
     pub fn evaluations(&self) -> u64 {
@@ -216,6 +223,12 @@ impl Engine {
     #[must_use]
     pub fn late(&self) -> u64 {
         self.front.late + self.streams.network.late
+    }
+
+    /// Remembers what has happened, and what almost did.
+    fn note(&mut self, happened: &[Transition]) {
+        self.journal.note(happened);
+        self.journal.note_misses(self.alerts.misses.drain(..));
     }
 
     fn set_rules(&mut self, rules: Vec<Arc<Named<RuleConfig>>>, moved: &[Result<u32, &str>]) {

@@ -3,7 +3,6 @@
 
 use super::plan::{Condition, LabelMatcher, Pattern, Selector, Written};
 use crate::config::Regex;
-use crate::promql::operator::Comparison;
 use crate::promql::{self, BinaryOp, Expr, ExprKind, ParseError, ValueType, selector};
 
 /// An expression, read.
@@ -49,15 +48,7 @@ fn threshold(expr: &Expr) -> Option<(Selector, Condition)> {
     if !number.is_finite() {
         return None;
     }
-    let condition = match op {
-        Comparison::Greater => Condition::Above(number),
-        Comparison::GreaterOrEqual => Condition::AtLeast(number),
-        Comparison::Less => Condition::Below(number),
-        Comparison::LessOrEqual => Condition::AtMost(number),
-        Comparison::Equal => Condition::Equals(number),
-        Comparison::NotEqual => Condition::NotEquals(number),
-    };
-    Some((lower_selector(vector)?, condition))
+    Some((lower_selector(vector)?, Condition::of(op, number)))
 }
 
 fn lower_selector(vector: &selector::Selector) -> Option<Selector> {

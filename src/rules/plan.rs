@@ -3,14 +3,18 @@
 //! The short form and `when` both become a [`Plan`]. It judges nothing over time: `for` and its
 //! kin are the engine's.
 
+mod condition;
+mod selector;
+
 use std::fmt;
+
+pub use condition::{Condition, shown};
+pub use selector::{LabelMatcher, Pattern, Selector};
 
 use super::Severity;
 use super::stream::explain::explain;
-use crate::config::{Glob, Regex};
 use crate::promql::operator::Comparison;
 use crate::promql::{BinaryOp, Expr, ExprKind};
-use crate::sample::Series;
 
 /// A rule's question.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,180 +65,6 @@ pub struct Level {
     pub clear: Option<Condition>,
 }
 
-/// Which series.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Selector {
-    /// The name, `measurement_field`.
-    pub metric: String,
-    /// What its labels must be; all of it.
-    pub matchers: Vec<LabelMatcher>,
-}
-
-/// What one label must be. A label that is absent is empty, as in PromQL.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LabelMatcher {
-    /// The label's name.
-    pub label: String,
-    /// What it must be.
-    pub pattern: Pattern,
-}
-
-/// What the value of a label must be.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Pattern {
-    /// Exactly this.
-    Equal(String),
-    /// Anything else.
-    NotEqual(String),
-    /// All of it matches.
-    Regex(Regex),
-    /// Not all of it matches.
-    NotRegex(Regex),
-    /// The short form's.
-    Glob(Glob),
-}
-
-impl Selector {
-    /// Whether a series is meant.
-    #[must_use]
-    pub fn matches(&self, series: &Series) -> bool {
-        series.is_named(&self.metric) && self.matchers.iter().all(|matcher| matcher.matches(series))
-    }
-}
-
-impl LabelMatcher {
-    fn matches(&self, series: &Series) -> bool {
-        let value = series.tag(&self.label).unwrap_or_default();
-        match &self.pattern {
-            Pattern::Equal(wanted) => value == wanted,
-            Pattern::NotEqual(other) => value != other,
-            Pattern::Regex(regex) => regex.0.is_match(value),
-            Pattern::NotRegex(regex) => !regex.0.is_match(value),
-            Pattern::Glob(glob) => glob.0.is_match(value),
-        }
-    }
-}
-
-/// Which values hold.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Condition {
-    /// `> a`
-    Above(f64),
-    /// `>= a`
-    AtLeast(f64),
-    /// `< a`
-    Below(f64),
-    /// `<= a`
-    AtMost(f64),
-    /// `== a`
-    Equals(f64),
-    /// `!= a`
-    NotEquals(f64),
-    /// `< a or > b`
-    Outside(f64, f64),
-}
-
-impl Condition {
-    /// Whether a value holds. What is not a number holds only for `!=`, as in PromQL.
-    #[must_use]
-    pub fn holds(self, value: f64) -> bool {
-        match self {
-            Self::Above(a) => value > a,
-            Self::AtLeast(a) => value >= a,
-            Self::Below(a) => value < a,
-            Self::AtMost(a) => value <= a,
-            Self::Equals(a) => value == a,
-            Self::NotEquals(a) => value != a,
-            Self::Outside(a, b) => value < a || value > b,
-        }
-    }
-
-    /// A value for which both hold, if there is one.
-    #[must_use]
-    pub fn overlap(self, other: Self) -> Option<f64> {
-        self.telling_values(other).find(|value| self.holds(*value) && other.holds(*value))
-    }
-
-    /// Values that tell two conditions apart. Both are unions of intervals that end at their
-    /// thresholds: what is true at a threshold, next to one and between two is true everywhere.
-    fn telling_values(self, other: Self) -> impl Iterator<Item = f64> {
-        let mut near: Vec<f64> = [self, other].into_iter().flat_map(Self::thresholds).collect();
-        near.sort_by(f64::total_cmp);
-        let between: Vec<f64> = near.windows(2).map(|pair| pair[0].midpoint(pair[1])).collect();
-        near.into_iter().flat_map(|a| [a, a.next_down(), a.next_up()]).chain(between)
-    }
-
-    fn thresholds(self) -> impl Iterator<Item = f64> {
-        let (a, b) = match self {
-            Self::Above(a)
-            | Self::AtLeast(a)
-            | Self::Below(a)
-            | Self::AtMost(a)
-            | Self::Equals(a)
-            | Self::NotEquals(a) => (a, None),
-            Self::Outside(a, b) => (a, Some(b)),
-        };
-        std::iter::once(a).chain(b)
-    }
-
-    /// Whether the other holds wherever this does.
-    #[must_use]
-    pub fn implies(self, other: Self) -> bool {
-        self.telling_values(other).all(|value| !self.holds(value) || other.holds(value))
-    }
-
-    /// What holds where either does, for two that look the same way.
-    #[must_use]
-    pub fn either(self, other: Self) -> Option<Self> {
-        match (self, other) {
-            (Self::Above(a), Self::Above(b)) => Some(Self::Above(a.min(b))),
-            (Self::AtLeast(a), Self::AtLeast(b)) => Some(Self::AtLeast(a.min(b))),
-            (Self::Below(a), Self::Below(b)) => Some(Self::Below(a.max(b))),
-            (Self::AtMost(a), Self::AtMost(b)) => Some(Self::AtMost(a.max(b))),
-            (Self::Outside(a, b), Self::Outside(c, d)) => Some(Self::Outside(a.max(c), b.min(d))),
-            (one, same) if one == same => Some(one),
-            _ => None,
-        }
-    }
-
-    /// What holds where this does not, for messages.
-    fn negated(self) -> Option<Self> {
-        Some(match self {
-            Self::Above(a) => Self::AtMost(a),
-            Self::AtLeast(a) => Self::Below(a),
-            Self::Below(a) => Self::AtLeast(a),
-            Self::AtMost(a) => Self::Above(a),
-            Self::Equals(a) => Self::NotEquals(a),
-            Self::NotEquals(a) => Self::Equals(a),
-            Self::Outside(..) => return None,
-        })
-    }
-
-    fn promql(self, subject: &str) -> String {
-        match self {
-            Self::Outside(a, b) => {
-                format!("{subject} < {} or {subject} > {}", shown(a), shown(b))
-            }
-            one => format!("{subject} {one}"),
-        }
-    }
-}
-
-/// As in `31.4 > 30`, without the left side.
-impl fmt::Display for Condition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Above(a) => write!(f, "> {}", shown(a)),
-            Self::AtLeast(a) => write!(f, ">= {}", shown(a)),
-            Self::Below(a) => write!(f, "< {}", shown(a)),
-            Self::AtMost(a) => write!(f, "<= {}", shown(a)),
-            Self::Equals(a) => write!(f, "== {}", shown(a)),
-            Self::NotEquals(a) => write!(f, "!= {}", shown(a)),
-            Self::Outside(a, b) => write!(f, "outside {} to {}", shown(a), shown(b)),
-        }
-    }
-}
-
 impl Level {
     /// What must hold for an alert to end, for messages: `< 32`.
     #[must_use]
@@ -273,6 +103,44 @@ impl Plan {
         }
     }
 
+    /// All it asks, as PromQL: the severity, `when` or `clear`, and the expression.
+    #[must_use]
+    pub fn expressions(&self) -> Vec<(Severity, &'static str, Expr)> {
+        let mut all = Vec::new();
+        match self {
+            Self::Threshold(Threshold { selector, levels }) => {
+                let subject = selector.expr();
+                for level in levels {
+                    all.push((level.severity, "when", level.when.expr(&subject)));
+                    let clear = level.clear.map(|clear| clear.expr(&subject));
+                    all.extend(clear.map(|clear| (level.severity, "clear", clear)));
+                }
+            }
+            Self::Expression(levels) => {
+                for level in levels {
+                    all.push((level.severity, "when", level.when.expr.clone()));
+                    let clear = level.clear.as_ref().map(|clear| clear.expr.clone());
+                    all.extend(clear.map(|clear| (level.severity, "clear", clear)));
+                }
+            }
+        }
+        all
+    }
+
+    /// What the mildest severity compares in the end with a number, and how.
+    #[must_use]
+    pub fn mildest_comparison(&self) -> Option<(Expr, Condition)> {
+        match self {
+            Self::Threshold(Threshold { selector, levels }) => {
+                Some((selector.expr(), levels.first()?.when))
+            }
+            Self::Expression(levels) => {
+                let (subject, op, number) = levels.first()?.when.comparison()?;
+                Some((subject.clone(), Condition::of(op, number)))
+            }
+        }
+    }
+
     /// How bad it is at worst.
     #[must_use]
     pub fn severity(&self) -> Severity {
@@ -301,32 +169,32 @@ impl Plan {
 
 impl Asked {
     fn end_shown(&self) -> String {
-        match (&self.clear, self.when.compared()) {
+        match (&self.clear, self.when.comparison()) {
             (Some(clear), _) => clear.shown(),
-            (None, Some((op, number))) => format!("{} {}", op.negated(), shown(number)),
+            (None, Some((_, op, number))) => format!("{} {}", op.negated(), shown(number)),
             (None, None) => format!("not `{}`", self.when.text),
         }
     }
 }
 
 impl Written {
-    /// What a value is compared with in the end, where it is a number.
-    fn compared(&self) -> Option<(Comparison, f64)> {
+    /// What is compared with a number in the end, and how.
+    #[must_use]
+    pub fn comparison(&self) -> Option<(&Expr, Comparison, f64)> {
         let ExprKind::Binary(binary) = &self.expr.kind else { return None };
-        match (binary.op, &binary.left.kind, &binary.right.kind) {
+        let BinaryOp::Comparison(op) = binary.op else { return None };
+        match (&binary.left.kind, &binary.right.kind) {
             _ if binary.returns_bool => None,
-            (BinaryOp::Comparison(op), _, ExprKind::Number(number)) => Some((op, *number)),
-            (BinaryOp::Comparison(op), ExprKind::Number(number), _) => {
-                Some((op.mirrored(), *number))
-            }
+            (_, ExprKind::Number(number)) => Some((&binary.left, op, *number)),
+            (ExprKind::Number(number), _) => Some((&binary.right, op.mirrored(), *number)),
             _ => None,
         }
     }
 
     /// As it stands behind a value: `> 35`, or ``by `a and b` ``.
     fn shown(&self) -> String {
-        match self.compared() {
-            Some((op, number)) => format!("{} {}", BinaryOp::Comparison(op), shown(number)),
+        match self.comparison() {
+            Some((_, op, number)) => format!("{} {}", BinaryOp::Comparison(op), shown(number)),
             None => format!("by `{}`", self.text),
         }
     }
@@ -362,80 +230,10 @@ impl fmt::Display for Threshold {
     }
 }
 
-/// As PromQL; a glob as the regular expression it is.
-impl fmt::Display for Selector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.metric)?;
-        for (i, LabelMatcher { label, pattern }) in self.matchers.iter().enumerate() {
-            f.write_str(if i == 0 { "{" } else { "," })?;
-            match pattern {
-                Pattern::Equal(value) => write!(f, "{label}={value:?}")?,
-                Pattern::NotEqual(value) => write!(f, "{label}!={value:?}")?,
-                Pattern::Regex(regex) => write!(f, "{label}=~{:?}", unanchored(regex))?,
-                Pattern::NotRegex(regex) => write!(f, "{label}!~{:?}", unanchored(regex))?,
-                Pattern::Glob(glob) => match literal(glob) {
-                    Some(value) => write!(f, "{label}={value:?}")?,
-                    None => write!(f, "{label}=~{:?}", glob_regex(glob))?,
-                },
-            }
-        }
-        if self.matchers.is_empty() { Ok(()) } else { f.write_str("}") }
-    }
-}
-
-/// PromQL's expressions are anchored, so the anchors are not written.
-fn unanchored(regex: &Regex) -> &str {
-    let text = regex.0.as_str();
-    text.strip_prefix("^(?s:").and_then(|text| text.strip_suffix(")$")).unwrap_or(text)
-}
-
-fn literal(glob: &Glob) -> Option<&str> {
-    let text = glob.0.glob().glob();
-    (!text.contains(['*', '?', '[', '{', '\\'])).then_some(text)
-}
-
-fn glob_regex(glob: &Glob) -> String {
-    let text = glob.0.glob().regex();
-    let text = text.strip_prefix("(?-u)^").and_then(|t| t.strip_suffix('$')).unwrap_or(text);
-    // Names are full of dashes, and only in a class do they need the backslash globset writes.
-    if text.contains('[') { text.to_owned() } else { text.replace("\\-", "-") }
-}
-
-/// More digits than these say nothing to a person.
-const DIGITS_SHOWN: usize = 6;
-
-/// A number for people: at most six digits that count.
-#[must_use]
-pub fn shown(value: f64) -> String {
-    let rounded = format!("{value:.*e}", DIGITS_SHOWN - 1).parse().unwrap_or(value);
-    let size = f64::abs(rounded);
-    if size != 0.0 && size.is_finite() && !(1e-5..1e15).contains(&size) {
-        format!("{rounded:e}")
-    } else {
-        rounded.to_string()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn numbers_are_shown_short() {
-        for (value, text) in [
-            (31.4, "31.4"),
-            (0.1 + 0.2, "0.3"),
-            (1.0, "1"),
-            (86_399.123_4, "86399.1"),
-            (1_234_567.0, "1234570"),
-            (0.0, "0"),
-            (1e21, "1e21"),
-            (f64::NEG_INFINITY, "-inf"),
-        ] {
-            assert_eq!(shown(value), text);
-        }
-    }
+    use crate::config::Glob;
 
     #[test]
     fn a_plan_reads_as_promql() {
@@ -460,36 +258,5 @@ mod tests {
         assert_eq!(plan.to_string(), format!("{selector} < 1 or {selector} > 2.5"));
         assert_eq!(plan.levels[0].end_shown(), "not outside 1 to 2.5");
         assert!(promql_parser::parser::parse(&plan.to_string()).is_ok());
-    }
-
-    fn condition() -> impl Strategy<Value = Condition> {
-        let number = (-4i32..=4).prop_map(f64::from);
-        (0..7, number.clone(), number).prop_map(|(kind, a, b)| match kind {
-            0 => Condition::Above(a),
-            1 => Condition::AtLeast(a),
-            2 => Condition::Below(a),
-            3 => Condition::AtMost(a),
-            4 => Condition::Equals(a),
-            5 => Condition::NotEquals(a),
-            _ => Condition::Outside(a.min(b), a.max(b)),
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn an_overlap_is_found_where_there_is_one(a in condition(), b in condition()) {
-            let grid = (-80..=80).map(|n| f64::from(n) / 16.0);
-            let really = grid.into_iter().any(|value| a.holds(value) && b.holds(value));
-            match a.overlap(b) {
-                Some(value) => prop_assert!(a.holds(value) && b.holds(value)),
-                None => prop_assert!(!really),
-            }
-        }
-
-        #[test]
-        fn what_implies_another_never_holds_without_it(a in condition(), b in condition()) {
-            let mut grid = (-80..=80).map(|n| f64::from(n) / 16.0);
-            prop_assert_eq!(a.implies(b), grid.all(|value| !a.holds(value) || b.holds(value)));
-        }
     }
 }

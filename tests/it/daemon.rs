@@ -27,6 +27,7 @@ mod conformance;
 mod crash;
 mod dashboards;
 mod disks;
+mod explain;
 mod faults;
 mod flow;
 mod keeping;
@@ -229,8 +230,13 @@ impl Daemon {
 
     /// Listens to the live stream.
     async fn events(&self) -> Events {
+        self.events_by("/api/events").await
+    }
+
+    /// As [`Daemon::events`], by a path.
+    async fn events_by(&self, path: &str) -> Events {
         let mut stream = TcpStream::connect(self.address).await.expect("a connection");
-        let request = format!("GET /api/events HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
         stream.write_all(request.as_bytes()).await.expect("a request");
         let mut events = Events { stream, heard: String::new() };
         events.until_heard("watchpost").await;

@@ -273,5 +273,12 @@ async fn a_query_ends_when_its_client_leaves_or_its_time_is_over() {
         () = words => unreachable!("it has no end"),
     };
     assert_eq!((status, body.contains(r#""errorType":"timeout""#)), (503, true), "{body}");
+    // It is counted after it is answered.
+    let is_counted = async {
+        while server.ended("timeout") == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, is_counted).await.unwrap();
     assert_eq!(server.ended("timeout"), 1);
 }

@@ -80,8 +80,7 @@ impl Draft<'_> {
     fn rule_tables(&mut self, table: &mut Table<'_, '_, '_>) {
         for (name, node) in named(table, "rule") {
             let Some(place) = add(&self.rules, name.get_ref(), name, table.cx) else { continue };
-            let shown = format!("rule.{}", name.get_ref());
-            let read = RuleConfig::read(node, &shown, table.cx);
+            let read = RuleConfig::read(node, name.get_ref(), table.cx);
             self.rules.insert(name.get_ref().to_string(), (place, read));
         }
     }

@@ -12,8 +12,11 @@
 //! - After a restart nothing is due but the end of the lookback, until its data has been heard of
 //!   again: whether it held meanwhile is for the first sample to say.
 
+mod reasons;
 mod saved;
+mod steps;
 mod telling;
+mod time;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,11 +30,9 @@ use super::climb::Climb;
 use super::parents::Targets;
 use super::verdict::Verdict;
 use super::window::Window;
-use crate::config::show_duration;
 use crate::rules::config::OnMissing;
-use crate::rules::explain::Timer;
 use crate::rules::plan::shown;
-use crate::rules::{Labels, Severity, State, Transition};
+use crate::rules::{Labels, Notify, Severity, State, Transition};
 use crate::sample::Timestamp;
 
 /// What an alert is moved among.
@@ -72,6 +73,8 @@ pub(super) struct Active {
     pub(super) counted: bool,
     /// Whether it has changed since it was saved.
     pub(super) dirty: bool,
+    /// How many samples of `at_least` had held when there were fewer again; for the journal.
+    missed: Option<u32>,
     /// What it is saved by, where it has been.
     pub(super) key: Option<Arc<str>>,
     pub(super) labels: Arc<Labels>,
@@ -110,21 +113,6 @@ impl Phase {
     }
 }
 
-/// What time alone brings, the first of two at one time first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Due {
-    /// The last verdict counts no more.
-    Expiry,
-    /// What happened of late counts no more.
-    Forget,
-    /// A severity has held for `for`.
-    Held,
-    /// `keep_firing_for` is over.
-    Cleared,
-    /// `settle` is over.
-    Settled,
-}
-
 impl Active {
     pub(super) fn new(opening: Opening) -> Self {
         let Opening { rule, output, origin, target, labels, lookback, last } = opening;
@@ -136,6 +124,7 @@ impl Active {
             target,
             counted: false,
             dirty: false,
+            missed: None,
             key: None,
             labels: Arc::new(labels),
             lookback,
@@ -189,6 +178,18 @@ impl Active {
         }
     }
 
+    /// What almost happened at its last sample: too few of its samples held.
+    pub(super) fn take_miss(&mut self, cx: Around<'_>) -> Option<Transition> {
+        let held = self.missed.take()?;
+        let rule = &cx.rules[self.rule as usize];
+        let of = rule.at_least?;
+        let mut alert = self.shown(cx);
+        alert.reason = Window::shown(of, held, &rule.mildest_when);
+        let (from, notify) = (alert.state, Notify::Nobody);
+        let is_at_rest = from == State::Inactive;
+        is_at_rest.then(|| Transition { alert, from, at: self.last, notify, affected: Vec::new() })
+    }
+
     fn data(
         &mut self,
         cx: Around<'_>,
@@ -199,7 +200,9 @@ impl Active {
     ) {
         let rule = &cx.rules[self.rule as usize];
         if let Some(of) = rule.at_least {
+            let before = self.now.window.held();
             (holds, stays) = self.now.window.push(of, holds, stays);
+            self.missed = self.now.window.near_miss(of, before);
         }
         self.now.held |= holds.is_some();
         let climb = self.now.climb;
@@ -294,208 +297,5 @@ impl Active {
                 self.turn(cx, Phase::Unknown { fired }, severity, at, reason, out);
             }
         }
-    }
-
-    /// Whatever is due by `now` happens, each at its own time.
-    pub(super) fn pass(&mut self, cx: Around<'_>, now: Timestamp, out: &mut Vec<Transition>) {
-        while let Some((at, due)) = self.next_due(&cx.rules[self.rule as usize])
-            && at <= now
-        {
-            let rule = &cx.rules[self.rule as usize];
-            match due {
-                Due::Expiry => self.miss(cx, at, self.last, out),
-                Due::Forget => self.forget(cx, at, out),
-                Due::Cleared => self.end(cx, at, true, out),
-                Due::Settled => self.settled(cx, at, out),
-                Due::Held => {
-                    let reached = self.now.climb.reached(rule.hold, at);
-                    match (self.now.phase, reached) {
-                        (Phase::Pending, Some(severity)) => self.fire(cx, severity, at, out),
-                        (_, reached) => self.weigh(cx, at, None, reached, out),
-                    }
-                }
-            }
-        }
-    }
-
-    /// When time alone moves it next.
-    pub(super) fn due(&self, rule: &Rule) -> Option<Timestamp> {
-        self.next_due(rule).map(|(at, _)| at)
-    }
-
-    fn next_due(&self, rule: &Rule) -> Option<(Timestamp, Due)> {
-        self.all_due(rule).min_by_key(|(at, _)| *at)
-    }
-
-    /// What time alone will do to it, the next first.
-    pub(super) fn timers(&self, rule: &Rule) -> Vec<Timer> {
-        let mut all: Vec<_> = self.all_due(rule).collect();
-        all.sort_by_key(|(at, _)| *at);
-        let named = all.into_iter().map(|(at, due)| {
-            let what = match due {
-                Due::Expiry => "has no data any more",
-                Due::Forget => "is forgotten",
-                Due::Held if self.now.phase == Phase::Pending => "fires",
-                Due::Held => "gets worse",
-                Due::Cleared => "clears",
-                Due::Settled => "is told",
-            };
-            Timer { what, at: at.to_string() }
-        });
-        named.collect()
-    }
-
-    fn all_due(&self, rule: &Rule) -> impl Iterator<Item = (Timestamp, Due)> + use<> {
-        let Standing { phase, climb, severity, telling, missing, .. } = &self.now;
-        let at_rest = *phase == Phase::Watching;
-        let expiry = self.lookback.filter(|_| missing.is_none()).map(|time| self.last + time);
-        let forget = (at_rest && missing.is_some() && !self.is_at_rest())
-            .then(|| self.last + self.lookback.unwrap_or(LOOKBACK));
-        let (mut held, mut cleared, mut settled) = (None, None, None);
-        if !self.asleep {
-            match phase {
-                Phase::Pending => held = climb.next(None, rule.hold),
-                Phase::Firing => held = climb.next(Some(*severity), rule.hold),
-                Phase::Clearing { until, .. } => cleared = Some(*until),
-                Phase::Watching | Phase::Unknown { .. } => {}
-            }
-            settled = telling.held_until().filter(|_| phase.state() == State::Firing);
-        }
-        [
-            (expiry, Due::Expiry),
-            (forget, Due::Forget),
-            (held, Due::Held),
-            (cleared, Due::Cleared),
-            (settled, Due::Settled),
-        ]
-        .into_iter()
-        .filter_map(|(at, due)| Some((at?, due)))
-    }
-
-    /// The rule is gone or has changed, or the target is.
-    pub(super) fn drop_rule(
-        &mut self,
-        cx: Around<'_>,
-        at: Timestamp,
-        reason: &str,
-        out: &mut Vec<Transition>,
-    ) {
-        let flapping = std::mem::take(&mut self.now.flaps).flapping;
-        if flapping && self.state() == State::Inactive {
-            reason.clone_into(&mut self.now.reason);
-            return self.calmed(cx, at, out);
-        }
-        self.turn(cx, Phase::Watching, self.now.severity, at, reason.to_owned(), out);
-    }
-
-    /// What happened of late counts no more.
-    fn forget(&mut self, cx: Around<'_>, at: Timestamp, out: &mut Vec<Transition>) {
-        self.now.window = Window::default();
-        let flapping = std::mem::take(&mut self.now.flaps).flapping;
-        if flapping {
-            self.now.reason = "no longer flapping: there is no data any more".to_owned();
-            self.calmed(cx, at, out);
-        }
-    }
-
-    fn begin(
-        &mut self,
-        cx: Around<'_>,
-        severity: Severity,
-        at: Timestamp,
-        out: &mut Vec<Transition>,
-    ) {
-        let rule = &cx.rules[self.rule as usize];
-        self.now.since = at;
-        self.now.held = self.now.missing.is_none();
-        let reason = match self.now.missing {
-            None => self.compared(&rule.words(severity).when),
-            Some(since) => self.missing(cx, since),
-        };
-        let next = if rule.hold.is_zero() { Phase::Firing } else { Phase::Pending };
-        self.turn(cx, next, severity, at, reason, out);
-    }
-
-    fn fire(
-        &mut self,
-        cx: Around<'_>,
-        severity: Severity,
-        at: Timestamp,
-        out: &mut Vec<Transition>,
-    ) {
-        let rule = &cx.rules[self.rule as usize];
-        let reason = match self.now.missing {
-            None => self.held_for(rule, severity),
-            Some(since) => format!("{}, for {}", self.missing(cx, since), show_duration(rule.hold)),
-        };
-        self.turn(cx, Phase::Firing, severity, at, reason, out);
-    }
-
-    fn clear(&mut self, cx: Around<'_>, at: Timestamp, out: &mut Vec<Transition>) {
-        let keep = cx.rules[self.rule as usize].keep;
-        if keep.is_zero() {
-            return self.end(cx, at, false, out);
-        }
-        let next = Phase::Clearing { until: at + keep, at_value: self.now.value };
-        let reason = self.back();
-        self.turn(cx, next, self.now.severity, at, reason, out);
-    }
-
-    /// What was clearing holds again.
-    fn resume(&mut self) {
-        self.now.phase = Phase::Firing;
-        self.dirty = true;
-    }
-
-    fn end(&mut self, cx: Around<'_>, at: Timestamp, kept: bool, out: &mut Vec<Transition>) {
-        let rule = &cx.rules[self.rule as usize];
-        let value = match self.now.phase {
-            Phase::Clearing { at_value, .. } => at_value,
-            _ => self.now.value,
-        };
-        let words = rule.words(rule.mildest());
-        let mut reason = match (self.now.phase, value) {
-            (Phase::Pending | Phase::Unknown { fired: false }, Some(value)) => {
-                format!("{} is no longer {}", shown(value), words.when)
-            }
-            (Phase::Pending | Phase::Unknown { fired: false }, None) => {
-                format!("no longer {}", words.when)
-            }
-            (_, Some(value)) if self.now.held => {
-                format!("cleared at {} ({})", shown(value), words.end)
-            }
-            (_, None) if self.now.held => format!("cleared ({})", words.end),
-            _ => self.back(),
-        };
-        if kept {
-            reason += &format!(", kept firing for {}", show_duration(rule.keep));
-        }
-        self.turn(cx, Phase::Watching, self.now.severity, at, reason, out);
-    }
-
-    /// `31.4 > 30`, or what holds where there is no value.
-    fn compared(&self, condition: &str) -> String {
-        let value = self.now.value.map(|value| format!("{} {condition}", shown(value)));
-        value.unwrap_or_else(|| condition.to_owned())
-    }
-
-    /// `held for 30s at 31.4 (> 30)`
-    fn held_for(&self, rule: &Rule, severity: Severity) -> String {
-        let when = &rule.words(severity).when;
-        if rule.hold.is_zero() {
-            return self.compared(when);
-        }
-        let at = self.now.value.map_or_else(String::new, |v| format!(" at {}", shown(v)));
-        format!("held for {}{at} ({when})", show_duration(rule.hold))
-    }
-
-    fn back(&self) -> String {
-        let at = self.now.value.map_or_else(String::new, |v| format!(" at {}", shown(v)));
-        format!("data is back{at}")
-    }
-
-    fn missing(&self, cx: Around<'_>, since: Timestamp) -> String {
-        let down = if cx.targets.is_down(self.target) { "target down, " } else { "" };
-        format!("{down}data missing since {since}")
     }
 }

@@ -46,6 +46,8 @@ pub(super) struct Alerts {
     dirty: FxHashSet<u32>,
     /// What alerts that are at rest again were saved by.
     gone: Vec<Arc<str>>,
+    /// What almost happened, for the journal.
+    pub(super) misses: Vec<Transition>,
 }
 
 impl Alerts {
@@ -237,6 +239,8 @@ impl Alerts {
     /// still there.
     pub(super) fn settle(&mut self, id: u32) -> bool {
         let Some(alert) = &mut self.slots[id as usize] else { return false };
+        let cx = Around { rules: &self.rules, targets: &self.targets };
+        self.misses.extend(alert.take_miss(cx));
         let rule = &mut self.rules[alert.rule as usize];
         let fired = alert.fired().is_some();
         if fired != alert.counted {

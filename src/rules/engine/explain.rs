@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::Engine;
-use super::thresholds::Known;
+use super::journal::Noted;
+use super::known::Known;
+use super::window::Window;
+use crate::config::show_duration;
 use crate::rules::explain::{
-    Compared, EXPLAINED_MAX, Explained, Explanation, Happened, Question, Seen,
+    Compared, EXPLAINED_MAX, Explained, Explanation, Question, Seen, Timer, ago,
 };
 use crate::rules::plan::{Level, shown};
 use crate::rules::{Labels, RuleConfig, State, Transition};
@@ -41,8 +44,10 @@ impl Engine {
             for_seconds: config.hold.as_secs_f64(),
             alerts,
             more,
-            journal: self.journal.about(question).map(Happened::new).collect(),
+            expressions: Vec::new(),
+            journal: self.journal.about(question).map(Noted::happened).collect(),
             outcome,
+            notes: Vec::new(),
         })
     }
 
@@ -77,23 +82,38 @@ impl Engine {
                     None if alert.flapping => "; it flaps".to_owned(),
                     None => String::new(),
                 };
-                let timer = timers.first().map_or_else(String::new, |timer| {
+                // That no data may come any more is no news while it comes.
+                let news = timers.iter().find(|timer| timer.what != Timer::EXPIRY);
+                let timer = news.or(timers.first()).map_or_else(String::new, |timer| {
                     format!("; it {} at {}", timer.what, timer.at)
                 });
-                let waits = if state == State::Pending { "did not fire yet: " } else { "" };
-                format!("{waits}{} because {}{told}{timer}", alert.state, alert.reason)
+                let stands = match state {
+                    State::Pending => {
+                        let (held, hold) =
+                            (ago_since(alert.since, now), show_duration(config.hold));
+                        format!("did not fire yet: pending for {held} of {hold}")
+                    }
+                    other => other.to_string(),
+                };
+                format!("{stands} because {}{told}{timer}", alert.reason)
             }
-            _ => format!("did not fire because {}", not_firing(config, value, counted)),
+            _ => {
+                let why =
+                    no_data(&known, now).unwrap_or_else(|| not_firing(config, value, counted));
+                format!("did not fire because {why}")
+            }
         };
         let active = alert.filter(|alert| alert.state != State::Inactive);
         Explained {
-            seen: Some(Seen {
+            // Of an output without data nothing was seen that had a time.
+            seen: (known.lookback.is_some() || value.is_some()).then(|| Seen {
                 series: known.series,
                 value,
                 at: known.last.to_string(),
                 age_seconds: now.since(known.last).as_secs_f64(),
             }),
             labels: known.labels,
+            nearest: None,
             conditions,
             state,
             severity: active.as_ref().map(|alert| alert.severity),
@@ -108,8 +128,8 @@ impl Engine {
     /// How alerts stood at a time, by what is remembered.
     fn remembered(&self, question: &Question) -> Vec<Explained> {
         let mut last: BTreeMap<&Labels, &Transition> = BTreeMap::new();
-        for one in self.journal.about(question) {
-            last.insert(&one.alert.labels, one);
+        for Noted { transition, .. } in self.journal.about(question) {
+            last.insert(&transition.alert.labels, transition);
         }
         let explained = last.into_iter().map(|(labels, one)| {
             let alert = &one.alert;
@@ -117,6 +137,7 @@ impl Engine {
             Explained {
                 labels: labels.clone(),
                 seen: None,
+                nearest: None,
                 conditions: Vec::new(),
                 state: alert.state,
                 severity: is_active.then_some(alert.severity),
@@ -140,20 +161,33 @@ fn compared(level: &Level, value: Option<f64>) -> Compared {
     Compared { severity: level.severity, when, holds, clear, clears }
 }
 
+/// That there is no data, where there is none.
+fn no_data(known: &Known, now: Timestamp) -> Option<String> {
+    let Some(lookback) = known.lookback else {
+        return is_stale(known.value).then(|| "there is no data for it".to_owned());
+    };
+    let ago = ago_since(known.last, now);
+    if is_stale(known.value) {
+        return Some(format!("there is no data: its series ended {ago} before"));
+    }
+    (now.since(known.last) > lookback).then(|| {
+        format!("there is no data: the last sample, {}, was {ago} before", shown(known.value))
+    })
+}
+
+fn ago_since(since: Timestamp, now: Timestamp) -> String {
+    ago(now.since(since).as_secs_f64())
+}
+
 fn not_firing(config: &RuleConfig, value: Option<f64>, counted: Option<u32>) -> String {
     let words = config.plan.words();
-    let mildest = words.first().map_or_else(String::new, |(_, when, _)| when.clone());
-    match (value, config.at_least, counted) {
-        (None, ..) => "there is no data: the series is stale".to_owned(),
-        (Some(value), Some(of), counted) => {
-            let held = counted.unwrap_or(0);
-            format!(
-                "{held} of the last {} samples were {mildest}, and {} are needed; the last is {}",
-                of.of,
-                of.least,
-                shown(value)
-            )
+    let mildest = words.first().map_or("", |(_, when, _)| when.as_str());
+    let last = value.map_or_else(|| "none".to_owned(), shown);
+    match config.at_least {
+        Some(of) => {
+            let held = Window::shown(of, counted.unwrap_or(0), mildest);
+            format!("{held}; the last is {last}")
         }
-        (Some(value), None, _) => format!("{} is not {mildest}", shown(value)),
+        None => format!("{last} is not {mildest}"),
     }
 }

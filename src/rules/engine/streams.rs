@@ -6,21 +6,26 @@
 //! on, because it would be about too many series or takes too much memory, says so by an alert of
 //! its own, with the label [`STOPPED`].
 
+mod court;
+mod question;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::active::Opening;
+use court::Court;
+use question::{Level, Question};
+
 use super::alerts::Alerts;
 use super::index;
-use super::thresholds::Known;
+use super::known::Known;
 use super::verdict::Verdict;
 use crate::config::Named;
 use crate::promql;
 use crate::rules::config::OnMissing;
 use crate::rules::plan::Plan;
-use crate::rules::stream::network::{Judge, Network};
-use crate::rules::stream::{NO_MARK, Presence, Stopped, Stream};
-use crate::rules::{Labels, RuleConfig, Severity, Transition};
+use crate::rules::stream::network::Network;
+use crate::rules::stream::{NO_MARK, Stream};
+use crate::rules::{Labels, RuleConfig, Transition};
 use crate::sample::{Batch, Catalogue, STALE, Series, SeriesId, Timestamp};
 
 /// The label of an alert about its own rule: why it judges no more.
@@ -42,24 +47,6 @@ pub(super) struct Streams {
     /// By a rule's place: its stream.
     of_rule: Vec<Option<u32>>,
     next_census: Timestamp,
-}
-
-/// What a rule asks of an output.
-#[derive(Debug)]
-struct Question {
-    rule: u32,
-    levels: Vec<Level>,
-    /// Whether its outputs are watched even at rest, for missing data fires.
-    watches: bool,
-    labels: Labels,
-}
-
-/// A severity, and the roots that say when it holds and when that ends.
-#[derive(Debug)]
-struct Level {
-    severity: Severity,
-    when: usize,
-    clear: Option<usize>,
 }
 
 /// What a rule takes.
@@ -248,7 +235,7 @@ impl Streams {
             let series = stream.labels(output).to_string();
             labels.extend(question.labels.clone());
             let alert = (mark != NO_MARK).then_some(mark);
-            Known { series, labels, value, last: stream.seen(output), alert }
+            Known { series, labels, value, last: stream.seen(output), lookback: None, alert }
         };
         stream.outputs().map(known).collect()
     }
@@ -272,120 +259,6 @@ impl Streams {
 
 fn unheard(_: u32, stream: &mut Stream, _: Timestamp) {
     while stream.touched().is_some() {}
-}
-
-/// Makes verdicts of what streams find.
-struct Court<'a> {
-    questions: &'a [Option<Question>],
-    alerts: &'a mut Alerts,
-    out: &'a mut Vec<Transition>,
-    /// Whether alerts without data end, for there will be no more.
-    ends: bool,
-}
-
-impl Judge for Court<'_> {
-    fn judge(&mut self, id: u32, stream: &mut Stream, at: Timestamp) {
-        let Some(Some(question)) = self.questions.get(id as usize) else { return };
-        while let Some(output) = stream.touched() {
-            self.output(question, stream, output, at);
-        }
-        if let Some(stopped) = stream.stopped() {
-            self.stopped(question, stream, stopped, at);
-        }
-    }
-}
-
-impl Court<'_> {
-    #[inline]
-    fn output(&mut self, question: &Question, stream: &mut Stream, output: u32, at: Timestamp) {
-        let (mut verdict, matters) = question.verdict(stream, output);
-        if let Verdict::Missing { since } = &mut verdict
-            && *since == Timestamp::MIN
-        {
-            *since = at;
-        }
-        let mark = stream.mark(output);
-        if mark == NO_MARK && !matters {
-            return;
-        }
-        let alert = question.alert(stream, output, at, self.alerts);
-        if self.ends && matches!(verdict, Verdict::Missing { .. }) {
-            self.alerts.end(alert, at, "the target was removed", self.out);
-            stream.set_mark(output, NO_MARK);
-            return;
-        }
-        if !self.alerts.judge(alert, at, verdict, self.out) {
-            stream.set_mark(output, NO_MARK);
-        }
-    }
-
-    #[cold]
-    fn stopped(&mut self, question: &Question, stream: &mut Stream, why: Stopped, at: Timestamp) {
-        let (text, most) = match why {
-            Stopped::Series { most } => (format!("about more than {most} series"), most),
-            Stopped::Memory { most } => (format!("takes more than {} MiB", most >> 20), most),
-        };
-        let output = stream.output(&promql::Labels::new([(STOPPED, text.as_str())]));
-        let severity = question.levels.last().map(|level| level.severity);
-        let value = Some(most as f64);
-        let verdict = Verdict::Data { value, holds: severity, stays: severity };
-        let alert = question.alert(stream, output, at, self.alerts);
-        self.alerts.judge(alert, at, verdict, self.out);
-    }
-}
-
-impl Question {
-    /// What a stream finds of an output, and whether that matters to an alert at rest.
-    #[inline]
-    fn verdict(&self, stream: &Stream, output: u32) -> (Verdict, bool) {
-        let (mut holds, mut stays, mut value) = (None, None, None);
-        let mut is_there = false;
-        for level in &self.levels {
-            let when = stream.finding(output, level.when);
-            is_there |= when.presence != Presence::Missing;
-            value = value.or(when.value);
-            if when.presence == Presence::Present {
-                holds = Some(level.severity);
-                value = when.value;
-            }
-            if let Some(clear) = level.clear {
-                let clear = stream.finding(output, clear);
-                is_there |= clear.presence != Presence::Missing;
-                value = value.or(clear.value);
-                if clear.presence != Presence::Present {
-                    stays = Some(level.severity);
-                }
-            }
-        }
-        if !is_there {
-            return (Verdict::Missing { since: stream.seen(output) }, self.watches);
-        }
-        let stays = holds.max(stays);
-        (Verdict::Data { value, holds, stays }, holds.is_some() || self.watches)
-    }
-
-    /// The alert of an output, made where there is none.
-    fn alert(&self, stream: &mut Stream, output: u32, at: Timestamp, alerts: &mut Alerts) -> u32 {
-        let mark = stream.mark(output);
-        if mark != NO_MARK && alerts.is_of(mark, self.rule, output) {
-            return mark;
-        }
-        let mut labels = words(stream.labels(output));
-        labels.extend(self.labels.clone());
-        let target = labels.get("kind").zip(labels.get("target"));
-        let target = target.map(|(kind, name)| alerts.targets.place(kind, name));
-        let alert = alerts.open(Opening {
-            rule: self.rule,
-            output,
-            origin: output,
-            target,
-            labels,
-            lookback: None,
-            last: at,
-        });
-        stream.set_mark(output, alert);
-        alert
-    }
 }
 
 fn words(labels: &promql::Labels) -> Labels {

@@ -5,26 +5,24 @@
 //! the rules it concerns by its series' id. Nothing is kept for a rule and a series at rest but
 //! that link, so judging a sample that does not matter touches a few cache lines and no heap.
 
+mod linking;
+mod question;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use question::Question;
 use rustc_hash::FxHashMap;
 
 use super::active::Opening;
 use super::alerts::Alerts;
+use super::known::Known;
 use super::saved::SeriesWords;
 use super::verdict::Verdict;
 use super::{LOOKBACK, index};
-use crate::config::Named;
-use crate::rules::config::OnMissing;
-use crate::rules::config::TARGET_UP;
-use crate::rules::plan::{Condition, Level, Plan, Selector, Threshold};
-use crate::rules::series::ALERTS;
-use crate::rules::{Labels, RuleConfig, Transition};
-use crate::sample::{
-    Batch, Catalogue, STALE, Sample, Series, SeriesId, Timestamp, grow_tight, is_stale, push_tight,
-};
+use crate::rules::{Labels, Transition};
+use crate::sample::{Batch, Catalogue, STALE, Sample, Series, SeriesId, Timestamp, is_stale};
 
 /// Series, and the rules each concerns.
 #[derive(Debug)]
@@ -43,48 +41,6 @@ pub(super) struct Thresholds {
     lookbacks: FxHashMap<String, Duration>,
     pub(super) evaluations: u64,
     pub(super) late: u64,
-}
-
-/// What a rule asks of a value.
-#[derive(Debug)]
-struct Question {
-    /// Where this does not hold, no severity does.
-    gate: Condition,
-    levels: Box<[Level]>,
-    /// Whether its series are watched even at rest, for missing data fires.
-    watches: bool,
-    selector: Option<Selector>,
-    labels: Labels,
-    name: Arc<str>,
-}
-
-impl Question {
-    fn new(rule: &Named<RuleConfig>) -> Self {
-        let Named { name, value: rule } = rule;
-        let (selector, levels) = match &rule.plan {
-            Plan::Threshold(Threshold { selector, levels }) => (Some(selector), &**levels),
-            // Another front's: it keeps its place, and is about no series.
-            Plan::Expression(_) => (None, &[][..]),
-        };
-        Self {
-            // A worse severity holds only where the mildest does: the configuration sees to that.
-            gate: levels.first().map_or(Condition::Above(f64::INFINITY), |level| level.when),
-            levels: levels.into(),
-            watches: rule.on_missing == OnMissing::Fire,
-            selector: selector.cloned(),
-            labels: rule.labels.clone(),
-            name: name.clone(),
-        }
-    }
-
-    fn verdict(&self, value: f64) -> Verdict {
-        let worst = |is: &dyn Fn(&Level) -> bool| {
-            self.levels.iter().rev().find(|level| is(level)).map(|level| level.severity)
-        };
-        let holds = worst(&|level| level.when.holds(value));
-        let stays = worst(&|level| level.clear.is_some_and(|clear| !clear.holds(value)));
-        Verdict::Data { value: Some(value), holds, stays: holds.max(stays) }
-    }
 }
 
 /// The place of a series before its first sample.
@@ -112,19 +68,6 @@ impl Seen {
     const fn links(self) -> Range<usize> {
         self.first as usize..self.first as usize + self.len as usize
     }
-}
-
-/// What is known of a series or of another output, for who asks.
-#[derive(Debug)]
-pub(super) struct Known {
-    /// As PromQL writes it.
-    pub(super) series: String,
-    /// Of its alert, where there is one or not.
-    pub(super) labels: Labels,
-    pub(super) last: Timestamp,
-    /// The last value, or the stale mark.
-    pub(super) value: f64,
-    pub(super) alert: Option<u32>,
 }
 
 /// A rule that is about a series, and the alert of the two where there is one.
@@ -240,98 +183,6 @@ impl Thresholds {
         }
     }
 
-    pub(super) fn set_rules(&mut self, rules: &[Arc<Named<RuleConfig>>]) {
-        self.questions = rules.iter().map(|rule| Question::new(rule)).collect();
-        self.by_metric.clear();
-        for (place, question) in self.questions.iter().enumerate() {
-            let metric = question.selector.as_ref().map(|selector| selector.metric.clone());
-            if let Some(metric) = metric {
-                self.by_metric.entry(metric).or_default().push(index(place));
-            }
-        }
-    }
-
-    /// Finds the rules that are about a series, once, and returns its place. Its data counts from
-    /// `since` on.
-    fn discover(&mut self, series: SeriesId, since: Timestamp, alerts: &mut Alerts) -> u32 {
-        grow_tight(&mut self.series, series.index() + 1, UNSEEN);
-        self.link(series, Seen::NEW, since, &Held::default(), alerts)
-    }
-
-    /// Finds the rules that are about a series, and gives them the alerts there are.
-    fn link(
-        &mut self,
-        series: SeriesId,
-        mut seen: Seen,
-        since: Timestamp,
-        held: &Held,
-        alerts: &mut Alerts,
-    ) -> u32 {
-        let words = self.catalogue.series(series);
-        let first = self.links.len();
-        // First, so that alerts of this very sample know what the target is at.
-        if words.is_named(TARGET_UP)
-            && let Some((kind, name)) = words.tag("kind").zip(words.tag("target"))
-        {
-            self.links.push(Link { rule: alerts.targets.place(kind, name), alert: UP });
-        }
-        let own = self.links.len();
-        let rules = self.by_metric.get(&words.name()).map_or(&[][..], Vec::as_slice);
-        for &rule in rules {
-            let Question { selector, name, .. } = &self.questions[rule as usize];
-            // Of its own alerts a rule that is about alerts would fire for ever.
-            let own = &*words.row.measurement == ALERTS && words.tag("alertname") == Some(name);
-            if !own && selector.as_ref().is_some_and(|one| one.matches(&words)) {
-                self.links.push(Link { rule, alert: NO_ALERT });
-            }
-        }
-        if self.links.len() == first {
-            self.series[series.index()] = UNASKED;
-            return UNASKED;
-        }
-        let place = index(self.seen.len());
-        (seen.first, seen.len) = (index(first), index(self.links.len() - first));
-        push_tight(&mut self.seen, seen);
-        self.series[series.index()] = place;
-        for link in own..self.links.len() {
-            let rule = self.links[link].rule;
-            if let Some(known) = held.get(&(rule, series)) {
-                self.links[link].alert = *known;
-                alerts.set_output(*known, index(link));
-            } else if self.questions[rule as usize].watches {
-                let id = self.open(link, series, since, alerts);
-                alerts.settle(id);
-            }
-        }
-        place
-    }
-
-    /// Makes the alert of a rule and a series given in words, unless it is there; `None` where the
-    /// rule is not about the series.
-    pub(super) fn adopt(
-        &mut self,
-        rule: u32,
-        words: &SeriesWords,
-        now: Timestamp,
-        alerts: &mut Alerts,
-    ) -> Option<u32> {
-        let tags: Vec<_> = words.tags.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        let series = self.catalogue.intern(&words.measurement, &words.field, &tags);
-        let place = match self.series.get(series.index()) {
-            Some(place) if *place != UNSEEN => *place,
-            _ => self.discover(series, now, alerts),
-        };
-        let mut links = self.seen.get(place as usize)?.links();
-        let link = links.find(|at| {
-            let Link { rule: one, alert } = self.links[*at];
-            one == rule && alert != UP
-        })?;
-        match self.links[link].alert {
-            NO_ALERT => Some(self.open(link, series, now, alerts)),
-            alert => Some(alert),
-        }
-    }
-
     /// The series an alert is of, in words.
     pub(super) fn words(&self, origin: u32) -> SeriesWords {
         let series = self.catalogue.series(SeriesId::from_index(origin as usize));
@@ -355,6 +206,7 @@ impl Thresholds {
                     series: series.to_string(),
                     last: seen.last,
                     value: seen.value,
+                    lookback: Some(self.lookback(&series)),
                     alert: (link.alert != NO_ALERT).then_some(link.alert),
                 });
             }
@@ -362,69 +214,11 @@ impl Thresholds {
         found
     }
 
-    /// The alerts there are, once rules have moved.
-    pub(super) fn held(&self, alerts: &Alerts, moved: &[Result<u32, &str>]) -> Held {
-        let mut held = Held::default();
-        for (id, seen) in self.asked() {
-            for link in self.links[seen.links()].iter().filter(|link| link.alert != UP) {
-                if let Ok(rule) = moved[link.rule as usize]
-                    && alerts.has(link.alert)
-                {
-                    held.insert((rule, id), link.alert);
-                }
-            }
-        }
-        held
-    }
-
-    /// The series that rules are about.
-    fn asked(&self) -> impl Iterator<Item = (SeriesId, &Seen)> {
-        let places = self.series.iter().enumerate();
-        places.filter_map(|(id, place)| {
-            Some((SeriesId::from_index(id), self.seen.get(*place as usize)?))
-        })
-    }
-
-    /// Finds the rules of all series again, and gives them the alerts there are. The data of a series
-    /// that no rule was about counts from now on.
-    pub(super) fn relink(&mut self, held: &Held, now: Timestamp, alerts: &mut Alerts) {
-        self.links.clear();
-        let old = std::mem::take(&mut self.seen);
-        for id in 0..self.series.len() {
-            let place = self.series[id];
-            if place != UNSEEN {
-                let seen = old.get(place as usize).copied();
-                let since = seen.map_or(now, |seen| seen.last);
-                let seen = seen.unwrap_or(Seen::NEW);
-                self.link(SeriesId::from_index(id), seen, since, held, alerts);
-            }
-        }
-    }
-
-    /// Forgets series and their targets, and ends their alerts.
-    pub(super) fn forget(
-        &mut self,
-        is_gone: impl Fn(&Series) -> bool,
-        now: Timestamp,
-        alerts: &mut Alerts,
-        out: &mut Vec<Transition>,
-    ) {
-        for id in 0..self.series.len() {
-            let place = self.series[id];
-            if place == UNSEEN || !is_gone(&self.catalogue.series(SeriesId::from_index(id))) {
-                continue;
-            }
-            let links = self.seen.get(place as usize).map_or(0..0, |seen| seen.links());
-            for at in links {
-                match self.links[at] {
-                    Link { alert: NO_ALERT, .. } => {}
-                    Link { alert: UP, rule } => alerts.target_found(rule, None, now, out),
-                    Link { alert, .. } => alerts.end(alert, now, "the target was removed", out),
-                }
-                self.let_go(alerts);
-            }
-            self.series[id] = UNSEEN;
-        }
+    /// How long a sample of a series counts.
+    fn lookback(&self, series: &Series) -> Duration {
+        let target = series.tag("kind").zip(series.tag("target"));
+        let own = target.and_then(|(k, t)| self.lookbacks.get(&format!("{k}.{t}")));
+        own.copied().unwrap_or(LOOKBACK)
     }
 
     /// Makes the alert of a rule and a series, of which the last sample was then.
@@ -432,7 +226,6 @@ impl Thresholds {
         let rule = self.links[link].rule;
         let words = self.catalogue.series(series);
         let target = words.tag("kind").zip(words.tag("target"));
-        let lookback = target.and_then(|(k, t)| self.lookbacks.get(&format!("{k}.{t}")));
         let target = target.map(|(kind, name)| alerts.targets.place(kind, name));
         let id = alerts.open(Opening {
             rule,
@@ -440,7 +233,7 @@ impl Thresholds {
             origin: index(series.index()),
             target,
             labels: labels(&words, &self.questions[rule as usize].labels),
-            lookback: Some(lookback.copied().unwrap_or(LOOKBACK)),
+            lookback: Some(self.lookback(&words)),
             last,
         });
         self.links[link].alert = id;

@@ -12,6 +12,10 @@ use crate::rules::{AtLeast, Severity};
 pub(super) struct Window {
     holds: [u64; Severity::ALL.len()],
     stays: [u64; Severity::ALL.len()],
+    /// How many have held at once since their number rose last; 0 once that is over. Not kept over
+    /// a restart: it is about what does not happen.
+    #[serde(skip)]
+    peak: u32,
 }
 
 impl Window {
@@ -34,6 +38,25 @@ impl Window {
             }
         }
         (worst[0], worst[1])
+    }
+
+    /// After a sample: how many had held at once before their number fell, where they were half of
+    /// what is needed or more and never enough.
+    pub(super) fn near_miss(&mut self, of: AtLeast, before: u32) -> Option<u32> {
+        let held = self.held();
+        if held > before {
+            self.peak = held;
+        } else if held < before {
+            let least = u32::from(of.least);
+            let peak = std::mem::take(&mut self.peak);
+            return (peak < least && peak > 0 && peak * 2 >= least).then_some(peak);
+        }
+        None
+    }
+
+    /// `2 of the last 5 samples were > 30, and 3 are needed`
+    pub(super) fn shown(of: AtLeast, held: u32, when: &str) -> String {
+        format!("{held} of the last {} samples were {when}, and {} are needed", of.of, of.least)
     }
 
     /// In how many of the last samples anything held.

@@ -24,6 +24,8 @@ pub(in crate::rules::engine) struct Rule {
     /// How many of its alerts fire, or did before their data went missing.
     pub(in crate::rules::engine) fired: u32,
     pub(in crate::rules::engine) config: Arc<Named<RuleConfig>>,
+    /// What one sample must be for the mildest severity, as in `> 35`.
+    pub(in crate::rules::engine) mildest_when: String,
     /// From the mildest severity on.
     words: Vec<(Severity, Words)>,
 }
@@ -48,7 +50,9 @@ impl Rule {
         let (held, ended) = rule.at_least.map_or_else(Default::default, |AtLeast { least, of }| {
             (samples(least, of), samples(of - least + 1, of))
         });
-        let words = rule.plan.words().into_iter().map(|(severity, when, end)| {
+        let words = rule.plan.words();
+        let mildest_when = words.first().map_or_else(String::new, |(_, when, _)| when.clone());
+        let words = words.into_iter().map(|(severity, when, end)| {
             (severity, Words { when: when + &held, end: end + &ended })
         });
         let parents = rule.depends_on.as_ref();
@@ -61,6 +65,7 @@ impl Rule {
             parents: parents.map(|parents| Parents::new(parents, rule.settle, places)),
             tells_of_targets: rule.tells_of_targets(),
             fired: 0,
+            mildest_when,
             words: words.collect(),
             config,
         }

@@ -26,7 +26,8 @@ fn what_did_not_fire_says_why() {
     assert_eq!((condition.holds, condition.clears), (Some(false), Some(true)));
     bench.sample(10.0, 36.0);
     let pending = &ask(&bench, "hot", None, 12.0).alerts[0];
-    let fires = format!("did not fire yet: pending because 36 > 35; it fires at {}", time(40.0));
+    let waits = "did not fire yet: pending for 2.0s of 30s because 36 > 35";
+    let fires = format!("{waits}; it fires at {}", time(40.0));
     assert_eq!(pending.outcome, fires);
     bench.sample(20.0, STALE);
     let stale = &ask(&bench, "hot", None, 21.0).alerts[0];
@@ -83,6 +84,45 @@ fn counted_samples_and_parents_are_part_of_the_answer() {
     bench.sample(3.0, 31.0);
     let outcome = &ask(&bench, "r", None, 4.0).alerts[0].outcome;
     assert!(outcome.contains("nobody is told because of gateway"), "{outcome}");
+}
+
+#[test]
+fn too_few_samples_of_at_least_are_remembered_once_as_a_near_miss() {
+    let rule = "[rule.r]\nmetric = 'rack_celsius'\nabove = 30\nat_least = '3 of 5'\n";
+    let mut bench = Bench::new(rule);
+    // One is not near; two are, once, however the window empties; three fire, which is none.
+    let values =
+        [31, 20, 20, 20, 20, 20, 31, 31, 20, 20, 20, 20, 20, 31, 31, 31, 20, 20, 20, 20, 20, 20];
+    for (place, value) in values.into_iter().enumerate() {
+        bench.sample(place as f64, f64::from(value));
+    }
+    let said = |answer: &Explanation| {
+        let one = |one: &crate::rules::explain::Happened| {
+            format!("{} {} {}", one.to, one.near_miss, one.reason)
+        };
+        answer.journal.iter().map(one).collect::<Vec<_>>()
+    };
+    let near = "inactive true 2 of the last 5 samples were > 30, and 3 are needed";
+    let now = ask(&bench, "r", None, 30.0);
+    assert_eq!(
+        said(&now),
+        [
+            near,
+            "firing false 31 > 30 in 3 of 5 samples",
+            "inactive false cleared at 20 (<= 30 in 3 of 5 samples)"
+        ]
+    );
+    let then = ask(&bench, "r", Some(12.0), 30.0);
+    assert_eq!(said(&then), [near]);
+    // They do not push out what did happen.
+    for round in 0..100 {
+        for (place, value) in [31, 31, 20, 20, 20, 20, 20].into_iter().enumerate() {
+            bench.sample(f64::from(round * 10 + 100) + place as f64, f64::from(value));
+        }
+    }
+    let journal = ask(&bench, "r", None, 2_000.0).journal;
+    let misses = journal.iter().filter(|one| one.near_miss).count();
+    assert_eq!((journal.len(), misses), (66, 64));
 }
 
 #[test]

@@ -1,0 +1,130 @@
+//! Which series a comparison is about.
+
+use std::fmt;
+
+use crate::config::{Glob, Regex};
+use crate::promql::selector::{self, Anchored, Matcher};
+use crate::promql::{Expr, ExprKind, Span};
+use crate::sample::Series;
+
+/// Which series.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Selector {
+    /// The name, `measurement_field`.
+    pub metric: String,
+    /// What its labels must be; all of it.
+    pub matchers: Vec<LabelMatcher>,
+}
+
+/// What one label must be. A label that is absent is empty, as in PromQL.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabelMatcher {
+    /// The label's name.
+    pub label: String,
+    /// What it must be.
+    pub pattern: Pattern,
+}
+
+/// What the value of a label must be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Pattern {
+    /// Exactly this.
+    Equal(String),
+    /// Anything else.
+    NotEqual(String),
+    /// All of it matches.
+    Regex(Regex),
+    /// Not all of it matches.
+    NotRegex(Regex),
+    /// The short form's.
+    Glob(Glob),
+}
+
+impl Selector {
+    /// The same series, as a query asks for them.
+    #[must_use]
+    pub fn promql(&self) -> selector::Selector {
+        let matchers = self.matchers.iter().filter_map(LabelMatcher::promql).collect();
+        selector::Selector { name: Some(self.metric.clone()), matchers, offset: 0, at: None }
+    }
+
+    /// That, as an expression.
+    #[must_use]
+    pub fn expr(&self) -> Expr {
+        Expr { kind: ExprKind::Selector(self.promql()), span: Span::default() }
+    }
+
+    /// Whether a series is meant.
+    #[must_use]
+    pub fn matches(&self, series: &Series) -> bool {
+        series.is_named(&self.metric) && self.matchers.iter().all(|matcher| matcher.matches(series))
+    }
+}
+
+impl LabelMatcher {
+    /// As PromQL's; `None` where its expression means nothing there.
+    fn promql(&self) -> Option<Matcher> {
+        let regex = |text: &str| Anchored::new(text).ok();
+        let pattern = match &self.pattern {
+            Pattern::Equal(value) => selector::Pattern::Equal(value.clone()),
+            Pattern::NotEqual(value) => selector::Pattern::NotEqual(value.clone()),
+            Pattern::Regex(one) => selector::Pattern::Matches(regex(unanchored(one))?),
+            Pattern::NotRegex(one) => selector::Pattern::MatchesNot(regex(unanchored(one))?),
+            Pattern::Glob(glob) => match literal(glob) {
+                Some(value) => selector::Pattern::Equal(value.to_owned()),
+                None => selector::Pattern::Matches(regex(&glob_regex(glob))?),
+            },
+        };
+        Some(Matcher { label: self.label.clone(), pattern })
+    }
+
+    fn matches(&self, series: &Series) -> bool {
+        let value = series.tag(&self.label).unwrap_or_default();
+        match &self.pattern {
+            Pattern::Equal(wanted) => value == wanted,
+            Pattern::NotEqual(other) => value != other,
+            Pattern::Regex(regex) => regex.0.is_match(value),
+            Pattern::NotRegex(regex) => !regex.0.is_match(value),
+            Pattern::Glob(glob) => glob.0.is_match(value),
+        }
+    }
+}
+
+/// As PromQL; a glob as the regular expression it is.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.metric)?;
+        for (i, LabelMatcher { label, pattern }) in self.matchers.iter().enumerate() {
+            f.write_str(if i == 0 { "{" } else { "," })?;
+            match pattern {
+                Pattern::Equal(value) => write!(f, "{label}={value:?}")?,
+                Pattern::NotEqual(value) => write!(f, "{label}!={value:?}")?,
+                Pattern::Regex(regex) => write!(f, "{label}=~{:?}", unanchored(regex))?,
+                Pattern::NotRegex(regex) => write!(f, "{label}!~{:?}", unanchored(regex))?,
+                Pattern::Glob(glob) => match literal(glob) {
+                    Some(value) => write!(f, "{label}={value:?}")?,
+                    None => write!(f, "{label}=~{:?}", glob_regex(glob))?,
+                },
+            }
+        }
+        if self.matchers.is_empty() { Ok(()) } else { f.write_str("}") }
+    }
+}
+
+/// PromQL's expressions are anchored, so the anchors are not written.
+fn unanchored(regex: &Regex) -> &str {
+    let text = regex.0.as_str();
+    text.strip_prefix("^(?s:").and_then(|text| text.strip_suffix(")$")).unwrap_or(text)
+}
+
+fn literal(glob: &Glob) -> Option<&str> {
+    let text = glob.0.glob().glob();
+    (!text.contains(['*', '?', '[', '{', '\\'])).then_some(text)
+}
+
+fn glob_regex(glob: &Glob) -> String {
+    let text = glob.0.glob().regex();
+    let text = text.strip_prefix("(?-u)^").and_then(|t| t.strip_suffix('$')).unwrap_or(text);
+    // Names are full of dashes, and only in a class do they need the backslash globset writes.
+    if text.contains('[') { text.to_owned() } else { text.replace("\\-", "-") }
+}
