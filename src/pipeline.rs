@@ -5,10 +5,13 @@
 //! neither sinks nor actions can make it wait. Only a disk that is too slow for the journal can:
 //! then polling waits. It reads no clock but the daemon's.
 
+mod sizes;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sizes::Sizes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
@@ -19,7 +22,7 @@ use crate::events::{Event, Events};
 use crate::journal::{Journal, NotKept};
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::rules::explain::{Explanation, Question};
-use crate::rules::{Alert, AlertSeries, Audience, Engine, Notify, Saved, State, Transition, Usage};
+use crate::rules::{Alert, AlertSeries, Audience, Engine, Notify, Saved, State, Transition};
 use crate::sample::{Batch, Clock, Series, Timestamp, until};
 use crate::sinks::Sinks;
 use crate::state::State as Kept;
@@ -218,6 +221,7 @@ impl Pipeline {
         grace: Duration,
     ) {
         let counts = Counts::new(metrics);
+        let mut sizes = Sizes::new(metrics);
         let mut transitions = Vec::new();
         self.engine.restore(saved, self.clock.now(), &mut transitions);
         self.hear(&mut transitions, &counts);
@@ -231,7 +235,13 @@ impl Pipeline {
             let has_room = self.journal.has_room();
             tokio::select! {
                 biased;
-                Some(ask) = asks.asks.recv() => self.answer(ask, &mut transitions).await,
+                Some(ask) = asks.asks.recv() => {
+                    let changes = matches!(ask, Ask::Reload(..) | Ask::Forget(_));
+                    self.answer(ask, &mut transitions).await;
+                    if changes {
+                        sizes.show(&self.engine, metrics);
+                    }
+                }
                 taken = bus.recv_many(&mut waiting, TAKE_POLLS_MAX), if has_room => {
                     if taken == 0 {
                         break;
@@ -252,7 +262,7 @@ impl Pipeline {
                 _ = refresh.tick() => {
                     let again = self.series.refresh(&self.engine.alerts(), self.clock.now());
                     self.take_in(again.into_iter().collect(), &mut transitions, &counts);
-                    self.measure(metrics);
+                    sizes.show(&self.engine, metrics);
                 }
             }
             if synced.elapsed() >= RESYNC_INTERVAL {
@@ -317,18 +327,6 @@ impl Pipeline {
             warn!(seconds = nanos as f64 / 1e9, "the system's clock was stepped; timers go on");
             counts.steps.inc();
             self.engine.clock_stepped(nanos);
-        }
-    }
-
-    /// Shows what each rule takes that is more than a comparison with a number.
-    fn measure(&self, metrics: &Metrics) {
-        for Usage { rule, series, bytes, stopped } in self.engine.usage() {
-            let gauge = |name, help| metrics.gauge(name, help, &[("rule", &rule)]);
-            gauge("watchpost_rule_series", "Series a rule keeps something of.").set(series as f64);
-            let memory = gauge("watchpost_rule_memory_bytes", "Memory a rule takes.");
-            memory.set(bytes as f64);
-            let help = "Whether a rule was stopped, for its series or its memory.";
-            gauge("watchpost_rule_stopped", help).set(f64::from(u8::from(stopped)));
         }
     }
 

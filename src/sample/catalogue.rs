@@ -1,4 +1,9 @@
 //! Series interned to small integers, compactly: a device's table makes thousands of them.
+//!
+//! Nothing is taken out again: the engine, the journal, the store's head and the sinks hold ids for
+//! as long as each likes, an hour and more where a disk fails, and a series that is back gets the id
+//! it had. So targets that are removed and added again cost nothing, those under ever new names cost
+//! a few hundred bytes a series until the next start, and [`SERIES_MAX`] bounds that.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -8,6 +13,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use rustc_hash::FxHashMap;
 
 use super::push_tight;
+
+/// Most series of a daemon's life, those of removed targets included: six times what 200 switches
+/// have, or about 1.5 GB at worst. Beyond, series never seen before are refused, and who would have
+/// written them counts that.
+const SERIES_MAX: usize = 4_000_000;
 
 /// A series, interned. Ids are dense, start at 0 and are never used again for another series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,9 +111,16 @@ impl fmt::Debug for Series {
 }
 
 /// All series there are, both ways: key to id and id to key. Shared by every task.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Catalogue {
     inner: RwLock<Inner>,
+    max: usize,
+}
+
+impl Default for Catalogue {
+    fn default() -> Self {
+        Self { inner: RwLock::default(), max: SERIES_MAX }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -131,6 +148,20 @@ struct RowEntry {
 }
 
 impl Catalogue {
+    /// One that is [full](Catalogue::is_full) with fewer series.
+    #[cfg(test)]
+    pub(crate) fn bounded(max: usize) -> Self {
+        Self { max, ..Self::default() }
+    }
+
+    /// Whether there is no room for devices' series it does not know. It is for who takes these in
+    /// to ask; watchpost's own few still find theirs. A row without series takes room, too.
+    #[must_use]
+    pub(crate) fn is_full(&self) -> bool {
+        let inner = self.read();
+        inner.series.len().max(inner.rows.len()) >= self.max
+    }
+
     /// The id of a row. Tags may come in any order; those with an empty value are left out, and
     /// of two with one name the first counts.
     pub(crate) fn row(&self, measurement: &str, tags: &[(&str, &str)]) -> (u32, Arc<Row>) {

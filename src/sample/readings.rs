@@ -175,6 +175,9 @@ impl Readings {
         }
         let own = self.tags.tags.iter().map(|(k, v)| (&**k, &**v));
         let all: Vec<_> = own.chain(tags.iter().copied()).collect();
+        if self.catalogue.is_full() && self.catalogue.find_row(measurement, &all).is_none() {
+            return REJECTED;
+        }
         let (id, row) = self.catalogue.row(measurement, &all);
         let known = match &self.index {
             Some(index) => index.by_id.get(&id).copied(),
@@ -275,6 +278,9 @@ impl Readings {
             known
         } else {
             if self.series >= SERIES_MAX {
+                return None;
+            }
+            if self.catalogue.is_full() && self.catalogue.find_series(local.id, field).is_none() {
                 return None;
             }
             self.series += 1;
@@ -426,6 +432,33 @@ mod tests {
             format!("{} {value}", catalogue.series(s.series))
         };
         batches.iter().flat_map(|b| b.samples.iter().map(one)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_target_that_is_back_has_its_series_and_ever_new_ones_are_bounded() {
+        let catalogue = Arc::new(Catalogue::bounded(100));
+        let clock = Arc::new(Clock::starting_at(Timestamp::from_secs(100)));
+        let polled = |name: &str| {
+            let own = [("target".into(), name.into())];
+            let tags = TargetTags { target: name.into(), tags: own.into() };
+            let mut readings = Readings::new(catalogue.clone(), clock.clone(), tags);
+            readings.push("target", "up", 1.0);
+            readings.push_tagged("disk", "used", &[("mount", "/")], 0.5);
+            let samples: usize =
+                readings.finish(Written::Everything).iter().map(|b| b.samples.len()).sum();
+            (samples, readings.rejected())
+        };
+        for _ in 0..1_000 {
+            assert_eq!(polled("same"), (2, 0));
+        }
+        assert_eq!(catalogue.len(), 2);
+        let refused: u64 = (0..1_000).map(|n| polled(&format!("target-{n}")).1).sum();
+        // A row takes room even where there is none left for its series.
+        let made = catalogue.len() - 2;
+        assert!((97..=98).contains(&made), "{made}");
+        assert_eq!(refused, 2 * 1_000 - u64::try_from(made).unwrap());
+        assert_eq!(polled("same"), (2, 0));
+        assert_eq!(polled("target-0"), (2, 0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -49,6 +49,36 @@ async fn unchanged_targets_keep_their_counters_and_changed_ones_start_over() {
 }
 
 #[tokio::test]
+async fn targets_that_come_and_go_have_the_series_they_had() {
+    let folder = TempDir::new().unwrap();
+    let dial = Dial::new(folder.path(), "dial", "50");
+    let rule = "[rule.high]\nmetric = 'exec_value'\nabove = 10\n\
+                [rule.fast]\nwhen = 'rate(exec_value[1m]) > 1000'\n";
+    let of = |name: &str| format!("{rule}{}", dial.table(name));
+    let daemon = Daemon::start(&of("one")).await;
+    let mut known = Vec::new();
+    for round in 0..12 {
+        let name = ["one", "two"][round % 2];
+        daemon.reload(&of(name), "ok").await;
+        let id = format!("exec.{name}");
+        daemon.until_target(&id, "up").await;
+        daemon
+            .until("its alert fires, and no other", async || {
+                let alerts = daemon.alerts().await;
+                alerts.len() == 1 && alerts[0]["labels"]["target"] == *name
+            })
+            .await;
+        known.push(daemon.metric("watchpost_series_known").await);
+    }
+    assert!(known[2] > 0.0);
+    assert_eq!(known[4], known[11], "{known:?}");
+    // A rule shows what it takes.
+    assert!(daemon.metric("watchpost_rule_series{rule=\"fast\"}").await > 0.0);
+    assert!(daemon.metric("watchpost_rule_memory_bytes{rule=\"fast\"}").await > 0.0);
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn alerts_and_their_timers_survive_a_reload_and_end_with_their_target() {
     let mut tasks = JoinSet::new();
     let (receiver, url) = Receiver::start(&mut tasks, |_| Some(204)).await;
