@@ -107,6 +107,13 @@ impl Events {
         format!("{:08x}-{number}", self.0.run)
     }
 
+    /// The [`Events::id`] of what happened last; of nothing yet, where that is so.
+    #[must_use]
+    pub fn last_id(&self) -> String {
+        let last = self.recent().back().map_or(0, |last| last.number);
+        self.id(last)
+    }
+
     fn recent(&self) -> MutexGuard<'_, VecDeque<Numbered>> {
         self.0.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -2,8 +2,9 @@
 //! a system service cannot reach a user's session.
 //!
 //! It listens to the daemon's `/api/events` and shows what comes through the action `desktop`,
-//! with that one's order, retries and bounds. What happened while it was not connected it asks the
-//! daemon for when it is back, who keeps a bounded number of events.
+//! with that one's order, retries and bounds. At its first connection it also shows what fires
+//! already, the worst first, as who logs in wants to know. What happened while it was not connected
+//! later it asks the daemon for when it is back, who keeps a bounded number of events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,6 +109,8 @@ pub async fn listen(settings: &Settings, mut show: impl FnMut(Notice)) -> Result
                 info!(%url, "connected");
                 connected = true;
                 backoff.reset();
+                // What fires already has been shown.
+                request.url.set_query(None);
                 let (last, broke) = receive(&mut stream, settings.min_severity, &mut show).await;
                 if let Some(last) = last.and_then(|id| HeaderValue::from_str(&id).ok()) {
                     request.headers.insert(LAST_EVENT_ID, last);
@@ -134,7 +137,8 @@ fn request(settings: &Settings) -> Result<Request, NotifyError> {
     if !matches!(settings.url.scheme(), "http" | "https") {
         return Err(invalid("the address begins with http:// or https://"));
     }
-    let url = settings.url.join("/api/events").map_err(|error| invalid(&error.to_string()))?;
+    let joined = settings.url.join("/api/events?firing");
+    let url = joined.map_err(|error| invalid(&error.to_string()))?;
     let mut request = Request::new(Method::GET, url);
     request.headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     if let Some(token) = &settings.token {

@@ -10,6 +10,7 @@ mod engine;
 pub mod explain;
 mod expression;
 mod notice;
+mod own_alerts;
 pub mod plan;
 mod selection;
 mod series;

@@ -2,15 +2,17 @@
 //!
 //! `event: alert` carries a [`Notice`](crate::actions::Notice), `event: target` a
 //! [`TargetEvent`](crate::events::TargetEvent), both as JSON. A client that comes back with
-//! `Last-Event-ID` first gets what it missed, as far as [`Events`] keeps it. One that reads slower
-//! than things happen is cut off, and the loss is counted.
+//! `Last-Event-ID` first gets what it missed, as far as [`Events`] keeps it. One that asks by
+//! `?firing` first gets the alerts that fire, the worst first, as if they had just begun, and then
+//! `event: current`, which says how many they are. One that reads slower than things happen is cut
+//! off, and the loss is counted.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::sse::{Event as Frame, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -18,10 +20,11 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::prometheus::error;
+use super::prometheus::{Asked, error};
 use super::{Daemon, Handle};
 use crate::events::{Event, Events, Numbered};
 use crate::metrics::{Counter, Gauge, Metrics};
+use crate::rules;
 
 /// Clients at once; one more is refused with 503. Each costs a connection and a place in the
 /// broadcast; a page on every wall and a `watchpost notify` for every user stay below.
@@ -30,6 +33,10 @@ pub(super) const CLIENTS_MAX: usize = 64;
 /// Silence after which a comment is sent, so that a dead client or proxy is noticed: below the
 /// minute after which common proxies cut a silent connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Alerts told to a client that asks what fires: more than anybody reads; how many there are is
+/// said.
+const FIRING_MAX: usize = 100;
 
 /// How soon a client should be back after it was cut off.
 const RETRY: Duration = Duration::from_secs(2);
@@ -67,8 +74,13 @@ impl Stream {
     }
 }
 
+/// Why an event can be written.
+const JSON: &str = "structs of strings and numbers are JSON";
+
 /// One client, as long as it is connected.
 struct Client<D> {
+    /// What fires, for who has asked.
+    firing: std::vec::IntoIter<Frame>,
     missed: std::vec::IntoIter<Numbered>,
     receiver: broadcast::Receiver<Numbered>,
     api: Arc<super::Shared<D>>,
@@ -88,6 +100,9 @@ impl<D> Client<D> {
     async fn next(&mut self) -> Option<Frame> {
         if !std::mem::replace(&mut self.greeted, true) {
             return Some(Frame::default().comment("watchpost").retry(RETRY));
+        }
+        if let Some(firing) = self.firing.next() {
+            return Some(firing);
         }
         let events = &self.api.stream.events;
         if let Some(missed) = self.missed.next() {
@@ -115,12 +130,36 @@ fn frame(numbered: &Numbered, events: &Events) -> Frame {
         Event::Alert(notice) => ("alert", serde_json::to_string(notice)),
         Event::Target(target) => ("target", serde_json::to_string(target)),
     };
-    let json = json.expect("structs of strings and numbers are JSON");
+    let json = json.expect(JSON);
     Frame::default().id(events.id(numbered.number)).event(name).data(json)
 }
 
+/// What people have been told of and still fires, and the id to come back with.
+async fn firing<D: Daemon>(api: &super::Shared<D>) -> Vec<Frame> {
+    // Before the question: what happens meanwhile is told twice rather than never.
+    let id = api.stream.events.last_id();
+    let alerts = api.daemon.alerts().await.unwrap_or_default().into_iter();
+    let told = alerts.filter(|one| one.state == rules::State::Firing && one.held_back_by.is_none());
+    let mut told: Vec<_> = told.collect();
+    told.sort_by_key(|alert| (std::cmp::Reverse(alert.severity), std::cmp::Reverse(alert.since)));
+    let count = told.len();
+    let now = api.clock.now();
+    let notices = told.iter().take(FIRING_MAX).map(|alert| {
+        let json = serde_json::to_string(&alert.notice(now)).expect(JSON);
+        Frame::default().event("alert").data(json)
+    });
+    let mut frames: Vec<_> = notices.collect();
+    let current = serde_json::json!({ "firing": count }).to_string();
+    frames.push(Frame::default().id(id).event("current").data(current));
+    frames
+}
+
 /// The stream, for as long as the client listens.
-pub(super) async fn stream<D: Daemon>(State(api): Handle<D>, headers: HeaderMap) -> Response {
+pub(super) async fn stream<D: Daemon>(
+    State(api): Handle<D>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
     let Ok(place) = api.stream.places.clone().try_acquire_owned() else {
         let message = format!("{CLIENTS_MAX} clients listen already");
         return error(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message);
@@ -131,8 +170,18 @@ pub(super) async fn stream<D: Daemon>(State(api): Handle<D>, headers: HeaderMap)
         Some(id) => api.stream.events.subscribe_after(id),
         None => (Vec::new(), api.stream.events.subscribe()),
     };
-    let client =
-        Client { missed: missed.into_iter(), receiver, api, place: Some(place), greeted: false };
+    let firing = match Asked::new(uri.query()).first("firing") {
+        Some(_) => firing(&api).await,
+        None => Vec::new(),
+    };
+    let client = Client {
+        firing: firing.into_iter(),
+        missed: missed.into_iter(),
+        receiver,
+        api,
+        place: Some(place),
+        greeted: false,
+    };
     let frames = stream::unfold(client, |mut client| async move {
         let frame = client.next().await?;
         Some((Ok::<_, Infallible>(frame), client))

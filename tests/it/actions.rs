@@ -386,7 +386,14 @@ async fn inside_a_desktop_session() {
     let mut other = Notice::clone(&notice("b", State::Firing));
     other.severity = Severity::Warning;
     let stream = format!("event: alert\ndata: {}\n\n", serde_json::to_string(&other).unwrap());
-    let app = Router::new().route("/api/events", axum::routing::get(async move || stream));
+    // Only who asks is told what fires already: at its first connection, not when it is back.
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let heard = asked.clone();
+    let answer = async move |uri: axum::http::Uri| {
+        heard.lock().unwrap().push(uri.query().map(str::to_owned));
+        if uri.query().is_some() { stream } else { String::new() }
+    };
+    let app = Router::new().route("/api/events", axum::routing::get(answer));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let mut tasks = JoinSet::new();
@@ -394,6 +401,8 @@ async fn inside_a_desktop_session() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_watchpost"));
     let command_runs = Server::start(command.args(["notify", "--url", &url]));
     until("the command shows it, too", || shown().contains("'gateway-down: warning'")).await;
+    until("it is back", || asked.lock().unwrap().len() > 1).await;
+    assert_eq!(asked.lock().unwrap()[..2], [Some("firing".to_owned()), None]);
     drop(command_runs);
     dunst.kill().unwrap();
     dunst.wait().unwrap();

@@ -87,6 +87,26 @@ async fn amtool_lists_what_fires() {
     daemon.stop().await;
 }
 
+#[tokio::test]
+async fn who_comes_to_the_live_stream_may_ask_what_fires_already() {
+    let folder = TempDir::new().unwrap();
+    let daemon = Daemon::start(&high(folder.path())).await;
+    daemon
+        .until("both fire", async || {
+            daemon.states().await.iter().filter(|one| one.ends_with(" firing")).count() == 2
+        })
+        .await;
+    let mut events = daemon.events_by("/api/events?firing").await;
+    events.until_heard("event: current").await;
+    events.until_heard(r#"data: {"firing":2}"#).await;
+    let place = |word: &str| events.heard.find(word).unwrap_or_else(|| panic!("{}", events.heard));
+    // The worst first; what is pending does not fire.
+    assert!(place(r#""rule":"high""#) < place(r#""rule":"higher""#));
+    assert!(!events.heard.contains(r#""rule":"soon""#), "{}", events.heard);
+    assert!(events.heard.contains("\nid: "), "{}", events.heard);
+    daemon.stop().await;
+}
+
 /// A daemon with two known series of a minute's samples, the newest now, and the time.
 async fn filled(config: &str) -> (Daemon, i64) {
     let daemon = Daemon::start(config).await;
