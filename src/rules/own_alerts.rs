@@ -4,7 +4,7 @@
 //! in. One that asks for nothing else is a mistake.
 
 use super::plan::{LabelMatcher, Plan};
-use super::series::ALERTS;
+use super::series::{ALERTS, is_of_alerts};
 use crate::promql::labels::NAME;
 use crate::promql::selector::{Matcher, Pattern, Selector};
 use crate::promql::{Expr, ExprKind};
@@ -31,7 +31,7 @@ pub(super) fn leave_out(plan: &mut Plan, rule: &str) -> Result<(), String> {
                     && matches!(&matcher.pattern, plan::Pattern::Equal(name) if name == rule)
             };
             let selector = &one.selector;
-            if series().contains(&selector.metric) && selector.matchers.iter().any(own) {
+            if is_of_alerts(&selector.metric) && selector.matchers.iter().any(own) {
                 return Err(selector.to_string());
             }
             Ok(())

@@ -18,7 +18,7 @@ use crate::promql::{self, EvalError, Expr, Selector};
 use crate::rules::config::TARGET_UP;
 use crate::rules::depends::Parent;
 use crate::rules::plan::Plan;
-use crate::rules::{Engine, RuleConfig};
+use crate::rules::{Course, RuleConfig};
 use crate::sample::{Batch, Catalogue, Sample, SeriesId, Timestamp, split_name};
 
 /// How much longer than it must it looks back, so that what had been so for a while is seen as that.
@@ -39,11 +39,11 @@ pub(super) fn judge(
     let Some(rule) = rules.first() else { return Ok(None) };
     let (hold, keep) = (rule.value.hold, rule.value.keep_firing_for);
     let catalogue = Arc::new(Catalogue::default());
-    let mut engine = Engine::new(catalogue.clone(), rules.clone());
+    let mut course = Course::new(catalogue.clone(), rules.clone());
     for (target, interval) in cx.targets {
-        engine.polled_every(target, *interval);
+        course.engine_mut().polled_every(target, *interval);
     }
-    let reach = engine.reach().unwrap_or_default() + hold + keep + RUN_UP;
+    let reach = course.engine().reach().unwrap_or_default() + hold + keep + RUN_UP;
     let after = at.shifted(-i64::try_from(reach.as_nanos()).unwrap_or(i64::MAX));
     let window = Window { after, until: at };
     let samples = read(cx, &selectors(&rules, question), window, &catalogue)?;
@@ -54,12 +54,11 @@ pub(super) fn judge(
         }
         let time = moment[0].0;
         let samples = moment.iter().map(|(_, sample)| *sample).collect();
-        engine.tick(time.shifted(-1), &mut out);
-        engine.apply(&Batch { target: "".into(), time, samples }, &mut out);
+        course.judge(&Batch { target: "".into(), time, samples }, &mut out);
         out.clear();
     }
-    engine.tick(at, &mut out);
-    Ok(engine.explain(&Question { at: None, ..question.clone() }, at))
+    course.pass(at, &mut out);
+    Ok(course.engine().explain(&Question { at: None, ..question.clone() }, at))
 }
 
 /// All samples of a time, in its order; a series that two selectors mean is read once.
