@@ -4,15 +4,22 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::ops::ControlFlow;
 
+use crate::promql::functions::Point;
 use crate::promql::memory::MemorySource;
 use crate::promql::source::Source;
 use crate::promql::{Labels, Selector};
+use crate::sample::Timestamp;
 
 /// A source that also knows by heart which series it has.
 pub trait History: Source + Debug + Send + Sync + 'static {
-    /// Shows every series a selector means, each once, until it is told to stop. A series is shown
-    /// for as long as it is known, whether or not it has samples in any particular time.
-    fn series(&self, selector: &Selector, look: &mut dyn FnMut(Labels) -> ControlFlow<()>);
+    /// Shows every series a selector means, each once, until it is told to stop: those that may have
+    /// samples between two times, both included, or all that are known.
+    fn series(
+        &self,
+        selector: &Selector,
+        between: Option<(Timestamp, Timestamp)>,
+        look: &mut dyn FnMut(Labels) -> ControlFlow<()>,
+    );
 
     /// The names of all labels, `__name__` among them where there is a series.
     fn label_names(&self) -> BTreeSet<String>;
@@ -22,8 +29,21 @@ pub trait History: Source + Debug + Send + Sync + 'static {
 }
 
 impl History for MemorySource {
-    fn series(&self, selector: &Selector, look: &mut dyn FnMut(Labels) -> ControlFlow<()>) {
-        for (labels, _) in self.iter().filter(|(labels, _)| selector.matches_labels(labels)) {
+    fn series(
+        &self,
+        selector: &Selector,
+        between: Option<(Timestamp, Timestamp)>,
+        look: &mut dyn FnMut(Labels) -> ControlFlow<()>,
+    ) {
+        let is_within = |points: &[Point]| {
+            between.is_none_or(|(start, end)| {
+                points.iter().any(|point| start <= point.time && point.time <= end)
+            })
+        };
+        for (labels, points) in self.iter() {
+            if !selector.matches_labels(labels) || !is_within(points) {
+                continue;
+            }
             if look(labels.clone()).is_break() {
                 return;
             }

@@ -15,6 +15,7 @@ mod index;
 mod keep;
 mod merge;
 mod open;
+mod present;
 mod query;
 mod seal;
 pub mod segment;

@@ -18,6 +18,14 @@ pub struct Selector {
     pub at: Option<At>,
 }
 
+impl Selector {
+    /// Every series there is.
+    #[must_use]
+    pub fn all() -> Self {
+        Self { name: None, matchers: Vec::new(), offset: 0, at: None }
+    }
+}
+
 /// `@`: a time fixed for the whole query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum At {

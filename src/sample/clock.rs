@@ -19,6 +19,9 @@ impl Timestamp {
     /// The earliest time there is.
     pub const MIN: Self = Self(i64::MIN);
 
+    /// The latest.
+    pub const MAX: Self = Self(i64::MAX);
+
     /// From nanoseconds since the epoch.
     #[must_use]
     pub const fn from_nanos(nanos: i64) -> Self {

@@ -72,8 +72,17 @@ impl Range {
 }
 
 impl History for Store {
-    fn series(&self, selector: &Selector, look: &mut dyn FnMut(Labels) -> ControlFlow<()>) {
-        let series = self.selected(selector);
+    fn series(
+        &self,
+        selector: &Selector,
+        between: Option<(Timestamp, Timestamp)>,
+        look: &mut dyn FnMut(Labels) -> ControlFlow<()>,
+    ) {
+        let mut series = self.selected(selector);
+        if let Some((start, end)) = between {
+            let present = self.present(&Range::new(start, end));
+            series.retain(|id| present.has(*id));
+        }
         let labels = series.iter().map(|id| Labels::of_series(&self.catalogue.series(*id)));
         let mut shown = FxHashSet::default();
         let are_distinct = self.are_distinct(&series);

@@ -1,7 +1,7 @@
 //! Which series, labels and metrics there are.
 //!
-//! A series is listed for as long as the store knows it: `start` and `end` are checked, and leave
-//! nothing out.
+//! Of `start` and `end`, where they are given, what has no samples between them is left out: to the
+//! block, as in Prometheus, so that a series may be listed that begins or ends a little beside.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -19,6 +19,7 @@ use super::{Ending, QUERY_TIMEOUT, Queries, Shared, TRUNCATED, Work, failed, ref
 use crate::api::prometheus::{error, success};
 use crate::promql::labels::NAME;
 use crate::promql::{Labels, Selector};
+use crate::sample::Timestamp;
 
 /// Series looked at between two looks at the clock.
 const LOOKS: usize = 1_000;
@@ -37,20 +38,30 @@ async fn read<T>(
 /// Which series, in what time, and how many at most.
 struct Wanted {
     selectors: Vec<Selector>,
+    between: Option<(Timestamp, Timestamp)>,
     limit: usize,
 }
 
+impl Wanted {
+    /// Whether it is everything there is.
+    fn is_all(&self) -> bool {
+        self.selectors.is_empty() && self.between.is_none()
+    }
+}
+
 fn wanted(params: &Params) -> Result<Wanted, Invalid> {
-    if let (Some(start), Some(end)) = (params.time("start")?, params.time("end")?)
-        && end < start
-    {
+    let (start, end) = (params.time("start")?, params.time("end")?);
+    let is_given = start.is_some() || end.is_some();
+    let between = (start.unwrap_or(Timestamp::MIN), end.unwrap_or(Timestamp::MAX));
+    if between.1 < between.0 {
         return Err(Invalid::new("end", "end timestamp must not be before start time"));
     }
-    Ok(Wanted { selectors: params.selectors()?, limit: params.limit()? })
+    let between = is_given.then_some(between);
+    Ok(Wanted { selectors: params.selectors()?, between, limit: params.limit()? })
 }
 
 impl Work {
-    /// Shows every series that is wanted; one that two selectors mean is shown twice.
+    /// Shows every series that is wanted, all where no selector says which; one that two selectors mean is shown twice.
     fn series(
         &self,
         wanted: &Wanted,
@@ -58,9 +69,11 @@ impl Work {
     ) -> Result<(), crate::promql::eval::EvalError> {
         let mut looks = 0;
         let mut stopped = Ok(());
-        for selector in &wanted.selectors {
+        let all = [Selector::all()];
+        let selectors = if wanted.selectors.is_empty() { &all[..] } else { &wanted.selectors };
+        for selector in selectors {
             let mut is_done = false;
-            self.history.series(selector, &mut |labels| {
+            self.history.series(selector, wanted.between, &mut |labels| {
                 looks += 1;
                 if looks % LOOKS == 0 {
                     stopped = self.check();
@@ -143,7 +156,7 @@ pub(super) async fn labels<D>(State(api): State<Arc<Shared<D>>>, request: Reques
     };
     let limit = wanted.limit;
     let find = move |work: &Work| {
-        if wanted.selectors.is_empty() {
+        if wanted.is_all() {
             return Ok(work.history.label_names());
         }
         let mut found = BTreeSet::new();
@@ -176,7 +189,7 @@ pub(super) async fn values<D>(
     };
     let limit = wanted.limit;
     let find = move |work: &Work| {
-        if wanted.selectors.is_empty() {
+        if wanted.is_all() {
             return Ok(work.history.label_values(&name));
         }
         let mut found = BTreeSet::new();

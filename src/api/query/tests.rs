@@ -167,6 +167,15 @@ async fn series_labels_and_values_are_listed() {
     assert_eq!(server.data("/api/v1/labels").await, json!(["__name__", "n", "target"]));
     let some = server.post("/api/v1/labels", "match[]=target_up&start=0&end=100").await;
     assert_eq!(some["data"], json!(["__name__", "target"]));
+    for times in ["start=9000", "end=-1", "start=9000&end=9001"] {
+        for what in ["labels", "label/target/values", "series?match[]=target_up"] {
+            let joint = if what.contains('?') { '&' } else { '?' };
+            let listed = server.data(&format!("/api/v1/{what}{joint}{times}")).await;
+            assert_eq!(listed, json!([]), "{what} {times}: there was nothing then");
+        }
+    }
+    let then = server.data("/api/v1/label/target/values?start=10&end=20").await;
+    assert_eq!(then, json!(["a", "b", "c"]));
     let names = server.data("/api/v1/label/__name__/values").await;
     assert_eq!(names, json!(["http_requests_total", "many", "target_up"]));
     let targets = server.data("/api/v1/label/target/values?match[]=http_requests_total").await;
@@ -224,7 +233,13 @@ impl Source for Slow {
 }
 
 impl History for Slow {
-    fn series(&self, _: &Selector, _: &mut dyn FnMut(Labels) -> ControlFlow<()>) {}
+    fn series(
+        &self,
+        _: &Selector,
+        _: Option<(Timestamp, Timestamp)>,
+        _: &mut dyn FnMut(Labels) -> ControlFlow<()>,
+    ) {
+    }
     fn label_names(&self) -> BTreeSet<String> {
         BTreeSet::new()
     }

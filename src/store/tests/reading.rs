@@ -273,9 +273,13 @@ fn select(source: &dyn Source, text: &str, window: Window) -> BTreeMap<String, V
     all
 }
 
-fn series(history: &dyn History, text: &str) -> BTreeMap<String, usize> {
+fn series(
+    history: &dyn History,
+    text: &str,
+    between: Option<(Timestamp, Timestamp)>,
+) -> BTreeMap<String, usize> {
     let mut found = BTreeMap::new();
-    history.series(&selector(text), &mut |labels| {
+    history.series(&selector(text), between, &mut |labels| {
         *found.entry(labels.to_string()).or_default() += 1;
         std::ops::ControlFlow::Continue(())
     });
@@ -330,7 +334,14 @@ fn selectors_find_what_they_find_in_memory() {
             let found = select(&bench.store, text, window);
             assert_eq!(found, select(&memory, text, window), "{text}");
         }
-        assert_eq!(series(&bench.store, text), series(&memory, text), "{text}");
+        let start = 20_000 * DAY;
+        let sealed = (start + 1_000_000, start + 1_100_000);
+        let spans = [(0, start - 1), (0, bench.now + DAY), sealed, (bench.now, bench.now + 10_000)];
+        let spans = spans.map(|(from, to)| Some((at(from), at(to))));
+        for between in [None].into_iter().chain(spans) {
+            let found = series(&bench.store, text, between);
+            assert_eq!(found, series(&memory, text, between), "{text} {between:?}");
+        }
     }
     assert_eq!(bench.store.label_names(), memory.label_names());
     for label in memory.label_names() {

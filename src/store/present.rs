@@ -1,0 +1,79 @@
+//! Which series may have samples in a time, without reading any: by the rows of the head and by the
+//! first and the last time of blocks, as Prometheus goes by its blocks and chunks.
+
+use super::Store;
+use super::head::{Late, Rows};
+use super::query::Range;
+use super::segment::Segment;
+use crate::sample::SeriesId;
+
+/// A set of series.
+#[derive(Debug, Default)]
+pub(super) struct Present(Vec<bool>);
+
+impl Present {
+    pub(super) fn has(&self, series: SeriesId) -> bool {
+        self.0.get(series.index()).copied().unwrap_or(false)
+    }
+
+    fn add(&mut self, series: SeriesId) {
+        if self.0.len() <= series.index() {
+            self.0.resize(series.index() + 1, false);
+        }
+        self.0[series.index()] = true;
+    }
+
+    fn add_rows<'a>(&mut self, all: impl Iterator<Item = &'a Rows>, range: &Range) {
+        for rows in all {
+            let first = rows.times.partition_point(|time| *time < range.from);
+            if rows.times.get(first).is_some_and(|time| *time <= range.to) {
+                rows.series.iter().for_each(|series| self.add(*series));
+            }
+        }
+    }
+
+    fn add_late(&mut self, late: &Late, range: &Range) {
+        let within = late.keys().filter(|(_, time)| (range.from..=range.to).contains(time));
+        within.for_each(|(series, _)| self.add(*series));
+    }
+
+    fn add_segment(&mut self, segment: &Segment, range: &Range) {
+        let step = segment.meta.tier.step_millis();
+        let (first, last) = segment.meta.times;
+        let is_whole = range.from <= first && last <= range.to;
+        // What cannot be read may have anything.
+        let opened = if is_whole { None } else { segment.opened().ok() };
+        let Some(opened) = opened else {
+            return segment.table.0.iter().for_each(|series| self.add(*series));
+        };
+        for group in &opened.directory.groups {
+            let mut blocks = opened.directory.blocks[group.blocks.clone()].iter();
+            if blocks.any(|block| block.first <= range.to && range.from <= block.last + step) {
+                group.series.iter().for_each(|series| self.add(*series));
+            }
+        }
+    }
+}
+
+impl Store {
+    /// The series that may have samples in a range.
+    pub(super) fn present(&self, range: &Range) -> Present {
+        let mut present = Present::default();
+        let state = self.state();
+        present.add_rows(state.head.rows(), range);
+        present.add_late(state.head.late(), range);
+        let (frozen, segments) = (state.frozen.clone(), state.segments.clone());
+        drop(state);
+        for frozen in &frozen {
+            present.add_rows(frozen.rows.iter(), range);
+            present.add_late(&frozen.late, range);
+        }
+        for segment in segments.iter() {
+            let step = segment.meta.tier.step_millis();
+            if segment.may_have(range.from.saturating_sub(step), range.to) {
+                present.add_segment(segment, range);
+            }
+        }
+        present
+    }
+}
