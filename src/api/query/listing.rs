@@ -70,7 +70,7 @@ impl Work {
         let mut looks = 0;
         let mut stopped = Ok(());
         let all = [Selector::all()];
-        let selectors = if wanted.selectors.is_empty() { &all[..] } else { &wanted.selectors };
+        let selectors = if wanted.selectors.is_empty() { &all[..] } else { &wanted.selectors[..] };
         for selector in selectors {
             let mut is_done = false;
             self.history.series(selector, wanted.between, &mut |labels| {

@@ -24,16 +24,24 @@ struct Disk {
     mounted: TempDir,
     images: TempDir,
     image: PathBuf,
-    /// Thaws the disk when it is let go of, be it that this process dies: nobody can kill who waits
-    /// for a frozen disk.
-    freezing: Option<Child>,
+}
+
+/// A disk is frozen until this is let go of, be it that this process dies. Let it go before the
+/// daemon: nobody can kill who waits for a frozen disk.
+struct Frozen(Child);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        drop(self.0.wait());
+    }
 }
 
 impl Disk {
     fn mount() -> Option<Self> {
         let (mounted, images) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         let image = images.path().join("one");
-        let disk = Self { mounted, images, image, freezing: None };
+        let disk = Self { mounted, images, image };
         std::fs::File::create(&disk.image).unwrap().set_len(DISK_BYTES).unwrap();
         let is_made = run(Command::new("mkfs.ext4").arg("-qF").arg(&disk.image));
         (is_made && disk.attach()).then_some(disk)
@@ -48,26 +56,20 @@ impl Disk {
     }
 
     /// From here on, who writes waits.
-    fn freeze(&mut self) -> bool {
+    fn freeze(&self) -> Option<Frozen> {
         let mut freezing = Command::new("sh");
         let until_let_go = "read -r _; fsfreeze -u \"$0\"";
         freezing.args(["-c", until_let_go]).arg(self.path()).stdin(Stdio::piped());
-        self.freezing = freezing.spawn().ok();
-        run(Command::new("fsfreeze").arg("-f").arg(self.path()))
-    }
-
-    fn thaw(&mut self) {
-        if let Some(mut freezing) = self.freezing.take() {
-            drop(freezing.stdin.take());
-            drop(freezing.wait());
-        }
+        let frozen = Frozen(freezing.spawn().ok()?);
+        run(Command::new("fsfreeze").arg("-f").arg(self.path())).then_some(frozen)
     }
 
     /// From here on, every access is an I/O error. What was written is on the disk.
     fn fail(&self) -> bool {
         // EXT4_IOC_SHUTDOWN, of <linux/ext4.h>, with EXT4_GOING_FLAGS_DEFAULT.
-        let shut_down = "my $how = pack('I', 0); sysopen(D, $ARGV[0], 0) && ioctl(D, 0x8004587d, $how) or die $!";
-        run(Command::new("perl").args(["-e", shut_down]).arg(self.path()))
+        let open = "my $how = pack('I', 0); sysopen(D, $ARGV[0], 0) or die $!;";
+        let shut_down = "ioctl(D, 0x8004587d, $how) or die $!";
+        run(Command::new("perl").args(["-e", open, "-e", shut_down]).arg(self.path()))
     }
 
     /// Puts another disk in its place, with what was on this one.
@@ -81,7 +83,6 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        self.thaw();
         run(Command::new("umount").arg("-l").arg(self.path()));
     }
 }
@@ -135,14 +136,12 @@ async fn all_is_kept(daemon: Daemon) {
 
 #[tokio::test]
 async fn a_disk_that_hangs_stops_neither_judging_nor_whoever_pushes_for_ever() {
-    let Some(mut disk) = Disk::mount() else { return };
+    let Some(disk) = Disk::mount() else { return };
     let (daemon, dial, _elsewhere) = start(&disk).await;
     let mut pusher = Pusher::new();
     assert!(pusher.push(&daemon).await);
     assert_eq!(daemon.metric("watchpost_journal_writable").await, 1.0);
-    if !disk.freeze() {
-        return;
-    }
+    let Some(frozen) = disk.freeze() else { return };
     let (is_kept, ()) = tokio::join!(pusher.push(&daemon), is_judged(&daemon, &dial));
     assert!(!is_kept, "nothing can be written");
     daemon
@@ -155,7 +154,7 @@ async fn a_disk_that_hangs_stops_neither_judging_nor_whoever_pushes_for_ever() {
     assert!(began.elapsed() < ALERT_MAX, "nobody waits for a disk that was given up");
     is_judged(&daemon, &dial).await;
     assert_eq!(daemon.log().matches("disk does not answer").count(), 1, "{}", daemon.log());
-    disk.thaw();
+    drop(frozen);
     daemon.until("it recovers", async || pusher.push(&daemon).await).await;
     assert_eq!(daemon.metric("watchpost_journal_writable").await, 1.0);
     assert_eq!(daemon.log().matches("the journal can be written again").count(), 1);
