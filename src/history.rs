@@ -37,7 +37,7 @@ impl History for MemorySource {
     ) {
         let is_within = |points: &[Point]| {
             between.is_none_or(|(start, end)| {
-                points.iter().any(|point| start <= point.time && point.time <= end)
+                points.iter().any(|point| (start..=end).contains(&point.time))
             })
         };
         for (labels, points) in self.iter() {

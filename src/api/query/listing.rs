@@ -61,7 +61,8 @@ fn wanted(params: &Params) -> Result<Wanted, Invalid> {
 }
 
 impl Work {
-    /// Shows every series that is wanted, all where no selector says which; one that two selectors mean is shown twice.
+    /// Shows every series that is wanted, all where no selector says which; one that two selectors
+    /// mean is shown twice.
     fn series(
         &self,
         wanted: &Wanted,
