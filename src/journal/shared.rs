@@ -25,8 +25,8 @@ const TAIL_BYTES_MAX: usize = 4 << 20;
 /// Memory for samples that are not written yet: beyond this the pipeline waits, and so does polling.
 pub(super) const UNWRITTEN_BYTES_MAX: usize = 16 << 20;
 
-/// Memory of the batches written in one go; a larger group is written alone. So much is not gathered
-/// any longer.
+/// Memory of the batches written in one go; a larger group is written alone. So much is gathered at
+/// most.
 pub(super) const WRITE_BYTES_MAX: usize = 1 << 20;
 
 /// What every part has a hand on.

@@ -1,9 +1,10 @@
 //! The newest samples, in memory: series that come together lie in one group of rows.
 //!
-//! A group has a column of times and a cell a series and [row](rows). Series are grouped by the batch that
-//! first brings them; a group that has more holes than cells is dissolved, and its series group
-//! anew by what comes together then. Samples that are not newer than their group go beside it. It
-//! refuses what is older than the window or ahead of the clock. It does no I/O and reads no clock.
+//! A group has a column of times and a cell a series and [row](rows). Series are grouped by the
+//! batch that first brings them; a group that has more holes than cells is dissolved, and its
+//! series group anew by what comes together then. Samples that are not newer than their group go
+//! beside it. It refuses what is older than the window or ahead of the clock. It does no I/O and
+//! reads no clock.
 
 mod rows;
 

@@ -231,7 +231,10 @@ mod tests {
         #[test]
         fn rows_give_back_what_was_put_in(
             width in 1..140_usize,
-            given in prop::collection::vec((prop::collection::vec(value(), 140), any::<bool>()), 1..9),
+            given in prop::collection::vec(
+                (prop::collection::vec(value(), 140), any::<bool>()),
+                1..9,
+            ),
             (row, column, other) in (0..9_usize, 0..140_usize, value()),
             (from, to) in (-1..10_i64, -1..10_i64),
         ) {
