@@ -12,8 +12,8 @@ use crate::sample::Timestamp;
 
 /// A source that also knows by heart which series it has.
 pub trait History: Source + Debug + Send + Sync + 'static {
-    /// Shows every series a selector means, each once, until it is told to stop: those that may have
-    /// samples between two times, both included, or all that are known.
+    /// Shows every series a selector means, each once, until it is told to stop: those that may
+    /// have samples between two times, both included, or all that are known.
     fn series(
         &self,
         selector: &Selector,

@@ -23,6 +23,7 @@ use watchpost::http_client::{HttpClient, Options, Request};
 
 use crate::support::{LIMIT, file, text, until};
 
+mod backtest;
 mod conformance;
 mod crash;
 mod dashboards;

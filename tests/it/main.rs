@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod actions;
+mod backtest;
 mod config;
 mod daemon;
 mod influxdb;

@@ -152,8 +152,8 @@ const SHORT_DIGITS: usize = 4;
 
 const SHORT_SCALE: f64 = 1e4;
 
-/// Below this, a number of so few digits after the point has at most fifteen in all, of which no two
-/// are the same double: it is the shortest there is.
+/// Below this, a number of so few digits after the point has at most fifteen in all, of which no
+/// two are the same double: it is the shortest there is.
 const SHORT_MAX: f64 = 1e11;
 
 /// Writes numbers; keeps the room it takes.

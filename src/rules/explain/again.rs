@@ -13,7 +13,7 @@ use super::parts::LIMITS;
 use super::{Context, Explanation, Question};
 use crate::config::Named;
 use crate::promql::selector::{Matcher, Pattern};
-use crate::promql::source::{SeriesSet, Window};
+use crate::promql::source::{SeriesSet, Summary, Window};
 use crate::promql::{self, EvalError, Expr, Selector};
 use crate::rules::config::TARGET_UP;
 use crate::rules::depends::Parent;
@@ -45,7 +45,7 @@ pub(super) fn judge(
     }
     let reach = course.engine().reach().unwrap_or_default() + hold + keep + RUN_UP;
     let after = at.shifted(-i64::try_from(reach.as_nanos()).unwrap_or(i64::MAX));
-    let window = Window { after, until: at };
+    let window = Window { after, until: at, summary: Summary::default() };
     let samples = read(cx, &selectors(&rules, question), window, &catalogue)?;
     let mut out = Vec::new();
     for (place, moment) in samples.chunk_by(|a, b| a.0 == b.0).enumerate() {

@@ -1,8 +1,8 @@
 //! The one queue of timers: which operator of which rule looks again when.
 //!
-//! A wheel of buckets of about a second, put in order when their time comes, since almost every timer
-//! lies within the next minutes and most samples set one. Entries are never taken back: who sets an
-//! earlier one ignores the later when it comes.
+//! A wheel of buckets of about a second, put in order when their time comes, since almost every
+//! timer lies within the next minutes and most samples set one. Entries are never taken back: who
+//! sets an earlier one ignores the later when it comes.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -6,8 +6,8 @@ use super::Function;
 #[derive(Debug, Default)]
 pub(super) struct Ordered(Vec<f64>);
 
-/// So many are counted through, several at once, in less time than a search takes, of which each step
-/// waits for the one before.
+/// So many are counted through, several at once, in less time than a search takes, of which each
+/// step waits for the one before.
 const COUNTED_MOST: usize = 64;
 
 impl Ordered {
