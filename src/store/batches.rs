@@ -12,13 +12,16 @@ use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::block::is_absent;
 use super::head::{self, Late};
 use super::segment::{Buffers, Opened, ReadError, Segment, Tier};
 use super::{Store, millis};
 use crate::sample::{Batch, Catalogue, Sample, Series, SeriesId, Timestamp};
+
+/// Says whether a target is up, and comes first of what a poll read.
+const VERDICT: &str = "target_up";
 
 /// Batches in the order of time; see [`Store::batches`].
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub struct Batches<'a> {
     span: (i64, i64),
     /// By series: whether it is wanted.
     wanted: Vec<bool>,
+    /// Those of them that say whether a target is up.
+    verdicts: FxHashSet<SeriesId>,
     parts: Vec<Part>,
     /// When each part goes on, its rank, and where it is in `parts`.
     order: BinaryHeap<Reverse<(i64, u64, usize)>>,
@@ -120,15 +125,19 @@ impl Store {
         to: Timestamp,
         wants: impl Fn(&Series) -> bool,
     ) -> Batches<'_> {
-        let mut wanted = Vec::new();
+        let (mut wanted, mut verdicts) = (Vec::new(), FxHashSet::default());
         for id in self.find(None, std::iter::empty(), |id| wants(&self.catalogue.series(id))) {
             wanted.resize(wanted.len().max(id.index() + 1), false);
             wanted[id.index()] = true;
+            if self.catalogue.series(id).is_named(VERDICT) {
+                verdicts.insert(id);
+            }
         }
         let mut batches = Batches {
             store: self,
             span: (millis(from), millis(to)),
             wanted,
+            verdicts,
             parts: Vec::new(),
             order: BinaryHeap::new(),
             ready: Vec::new(),
@@ -296,6 +305,12 @@ impl Batches<'_> {
             }
             if let Some((segment, error)) = wrong {
                 self.leave_out(&segment, &error);
+            }
+        }
+        for (_, batch) in &mut self.ready {
+            let is_verdict = |one: &Sample| self.verdicts.contains(&one.series);
+            if let Some(at) = batch.samples.iter().position(is_verdict) {
+                batch.samples[..=at].rotate_right(1);
             }
         }
         self.ready.reverse();
