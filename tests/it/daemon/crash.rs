@@ -111,6 +111,18 @@ pub(super) fn folder_of(mut daemon: Daemon) -> TempDir {
     std::mem::replace(&mut daemon.folder, TempDir::new().unwrap())
 }
 
+/// All that was judged is in the journal, whatever ends the daemon now.
+pub(super) fn all_is_kept(daemon: Daemon) {
+    daemon.signal(Signal::SIGKILL);
+    let folder = folder_of(daemon);
+    let verified = command(&folder.path().join("config.toml"), &["journal", "verify", "--json"]);
+    let report: Json = serde_json::from_str(&stdout(&verified)).unwrap();
+    assert_eq!(report["ok"], true, "{report}");
+    for segment in report["segments"].as_array().unwrap() {
+        assert_eq!(segment["missing_samples"], 0, "{report}");
+    }
+}
+
 /// How often each number is in a journal.
 async fn numbers(journal: &Path) -> BTreeMap<u64, u64> {
     let (catalogue, metrics) = (Arc::new(Catalogue::default()), Arc::new(Metrics::default()));
@@ -401,13 +413,6 @@ async fn a_full_disk_stops_neither_judging_nor_sinks_and_is_recovered_from() {
     daemon.until("it recovers", async || pusher.push(&daemon).await).await;
     assert_eq!(daemon.metric("watchpost_journal_writable").await, 1.0);
     assert!(daemon.log().contains("the journal can be written again"), "{}", daemon.log());
-    daemon.signal(Signal::SIGKILL);
-    let folder = folder_of(daemon);
     // What waited in memory while the disk was full is in the journal, too.
-    let verified = command(&folder.path().join("config.toml"), &["journal", "verify", "--json"]);
-    let report: Json = serde_json::from_str(&stdout(&verified)).unwrap();
-    assert_eq!(report["ok"], true, "{report}");
-    for segment in report["segments"].as_array().unwrap() {
-        assert_eq!(segment["missing_samples"], 0, "{report}");
-    }
+    all_is_kept(daemon);
 }
