@@ -34,6 +34,10 @@ pub const BUS_POLLS_MAX: usize = 1_024;
 /// Polls taken from the bus at once, so that other things get their turn under load.
 const TAKE_POLLS_MAX: usize = 64;
 
+/// Polls judged together are kept together, up to about so many samples: a group costs the journal
+/// and each of its readers some work, however small it is.
+const GROUP_SAMPLES: usize = 4_096;
+
 /// Questions to the pipeline waiting for an answer: API clients are few and wait for theirs.
 const ASKS_WAITING_MAX: usize = 32;
 
@@ -285,9 +289,16 @@ impl Pipeline {
     ) {
         let (evaluations, late) = (self.engine.evaluations(), self.engine.late());
         self.engine.observe(self.clock.now());
+        let (mut group, mut samples) = (Vec::with_capacity(waiting.len()), 0);
         for batches in waiting.drain(..) {
-            self.take_in(batches, transitions, counts);
+            samples += batches.iter().map(|batch| batch.samples.len()).sum::<usize>();
+            group.extend(batches);
+            if samples >= GROUP_SAMPLES {
+                self.take_in(std::mem::take(&mut group), transitions, counts);
+                samples = 0;
+            }
         }
+        self.take_in(group, transitions, counts);
         counts.evaluations.add(self.engine.evaluations() - evaluations);
         counts.late.add(self.engine.late() - late);
     }

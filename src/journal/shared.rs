@@ -59,7 +59,7 @@ pub(super) enum Disk {
 pub(super) enum Thread {
     /// It works, and looks again before it rests.
     Works,
-    /// It has written a moment ago, and looks again in a moment.
+    /// It lets more come, and looks again in a moment.
     Gathers,
     /// It sleeps until it is woken.
     Sleeps,
@@ -205,10 +205,20 @@ impl Inner {
         self.written = self.next;
     }
 
+    /// The oldest group that is not written.
+    fn unwritten(&self) -> Option<&Entry> {
+        let from = self.entries.partition_point(|entry| entry.end <= self.written);
+        self.entries.get(from)
+    }
+
+    /// Since when something waits to be written, if anything does.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        self.unwritten().map(|entry| entry.since)
+    }
+
     /// How long nothing has been written though something waited, as of the newest group.
     pub(super) fn stalled(&self) -> Duration {
-        let from = self.entries.partition_point(|entry| entry.end <= self.written);
-        let ends = self.entries.get(from).zip(self.entries.back());
+        let ends = self.unwritten().zip(self.entries.back());
         ends.map_or(Duration::ZERO, |(oldest, newest)| {
             newest.since.saturating_duration_since(oldest.since.max(self.progress))
         })

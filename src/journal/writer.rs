@@ -1,5 +1,5 @@
-//! The thread that writes: groups as they come, a few times a second or as soon as somebody waits
-//! for them, puts them on disk when it is time, keeps cursors, and lets go of what is old.
+//! The thread that writes: groups soon after they come, or as soon as somebody waits for them; puts
+//! them on disk when it is time, keeps cursors, and lets go of what is old.
 //!
 //! It is a thread of its own since a disk may hang for as long as it likes. It sleeps while there
 //! is nothing to do. What cannot be written stays in memory, and is tried again once a second.
@@ -23,8 +23,9 @@ use super::{Fsync, Limits};
 /// A segment is closed at this age, so that a small journal, too, lets go of what was read.
 const SEGMENT_AGE_MAX: Duration = Duration::from_secs(3_600);
 
-/// From one write to the next, if nobody waits for it and not much comes: waking for every poll
-/// would cost more than polling does. `kill -9` takes so much of what nobody was told is kept.
+/// From a group's coming to its being written, if nobody waits for it and not much comes: waking
+/// for every poll would cost more than polling does. `kill -9` takes so much of what nobody was told
+/// is kept.
 const GATHER: Duration = Duration::from_millis(250);
 
 /// From a failed write to the next try.
@@ -39,8 +40,6 @@ pub(super) struct Writer {
     buffer: Vec<u8>,
     open: Option<Open>,
     cursors: FxHashMap<String, CursorFile>,
-    /// When it last wrote.
-    wrote_at: Option<Instant>,
     /// When to try again after a failure.
     retry_at: Option<Instant>,
     /// The failure last told.
@@ -78,7 +77,6 @@ impl Writer {
             buffer: Vec::new(),
             open: None,
             cursors,
-            wrote_at: None,
             retry_at: None,
             told: None,
         }
@@ -112,12 +110,14 @@ impl Writer {
             let now = Instant::now();
             let gathers_until = self.gathers_until(&inner).filter(|at| *at > now);
             let may_retry = self.retry_at.is_none_or(|at| at <= now);
-            let may_write = may_retry && gathers_until.is_none() || inner.is_closing;
             let sync_at = self.sync_at();
+            let syncs = sync_at.is_some_and(|at| at <= now);
+            // What has come by the time of a sync is put on disk with the rest.
+            let may_write = may_retry && (gathers_until.is_none() || syncs) || inner.is_closing;
             let mut round = Round {
                 entries: if may_write { unwritten(&inner) } else { Vec::new() },
                 cursors: Vec::new(),
-                syncs: inner.is_closing || sync_at.is_some_and(|at| at <= now),
+                syncs: inner.is_closing || syncs,
                 is_last: false,
             };
             round.cursors = unsaved(&mut inner, !round.entries.is_empty());
@@ -156,7 +156,7 @@ impl Writer {
     /// Until when what comes is left to gather, if it is.
     fn gathers_until(&self, inner: &Inner) -> Option<Instant> {
         let may_gather = self.limits.fsync != Fsync::Always && !inner.is_urgent();
-        self.wrote_at.filter(|_| may_gather).map(|at| at + GATHER)
+        inner.waits_since().filter(|_| may_gather).map(|since| since + GATHER)
     }
 
     fn sync_at(&self) -> Option<Instant> {
@@ -197,9 +197,7 @@ impl Writer {
             return Err(Failure::new("write", error));
         }
         open.bytes += self.buffer.len() as u64;
-        let now = Instant::now();
-        open.unsynced_since.get_or_insert(now);
-        self.wrote_at = Some(now);
+        open.unsynced_since.get_or_insert_with(Instant::now);
         self.shared.meters.written_bytes.add(self.buffer.len() as u64);
         Ok(())
     }

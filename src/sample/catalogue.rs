@@ -142,9 +142,9 @@ struct Inner {
 #[derive(Debug)]
 struct RowEntry {
     row: Arc<Row>,
-    /// Field and series of each field seen in this row. Eight bytes each: with a map of its own,
-    /// the index of a large SNMP table would weigh three times as much.
-    fields: Vec<(u32, SeriesId)>,
+    /// The series of each field seen in this row. Four bytes each: with a map of its own, the index
+    /// of a large SNMP table would weigh six times as much.
+    series: Vec<SeriesId>,
 }
 
 impl Catalogue {
@@ -184,7 +184,7 @@ impl Catalogue {
         });
         let next = u32::try_from(inner.rows.len()).expect("fewer rows than addresses");
         inner.row_ids.insert(free, next);
-        inner.rows.push(RowEntry { row: row.clone(), fields: Vec::new() });
+        inner.rows.push(RowEntry { row: row.clone(), series: Vec::new() });
         (next, row)
     }
 
@@ -203,6 +203,13 @@ impl Catalogue {
         })
     }
 
+    /// Whether the field of a series has this name: cheaper than to look for the name, for who can
+    /// guess the series.
+    pub(crate) fn is_field(&self, id: SeriesId, name: &str) -> bool {
+        let inner = self.read();
+        *inner.fields[inner.series[id.index()].1 as usize] == *name
+    }
+
     /// The series of a row's field.
     pub(crate) fn series_of(&self, row: u32, field: u32) -> SeriesId {
         if let Some(known) = self.read().series_of(row, field) {
@@ -214,7 +221,7 @@ impl Catalogue {
         if let Some(known) = inner.series_of(row, field) {
             return known;
         }
-        push_tight(&mut inner.rows[row as usize].fields, (field, next));
+        push_tight(&mut inner.rows[row as usize].series, next);
         push_tight(&mut inner.series, (row, field));
         next
     }
@@ -285,7 +292,7 @@ impl Held<'_> {
 
     /// The series of a row of this catalogue.
     pub fn series_of(&self, row: u32) -> impl Iterator<Item = SeriesId> {
-        self.0.rows[row as usize].fields.iter().map(|(_, id)| *id)
+        self.0.rows[row as usize].series.iter().copied()
     }
 
     /// As [`Series::is_named`].
@@ -332,8 +339,8 @@ impl Inner {
     }
 
     fn series_of(&self, row: u32, field: u32) -> Option<SeriesId> {
-        let fields = &self.rows[row as usize].fields;
-        fields.iter().find(|(known, _)| *known == field).map(|(_, id)| *id)
+        let of_row = self.rows[row as usize].series.iter();
+        of_row.copied().find(|id| self.series[id.index()].1 == field)
     }
 
     fn string(&mut self, text: &str) -> Arc<str> {

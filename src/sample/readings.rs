@@ -44,6 +44,8 @@ pub struct Readings {
     catalogue: Arc<Catalogue>,
     clock: Arc<Clock>,
     tags: TargetTags,
+    /// How many of the target's tags a row has: those that are not empty.
+    own_tags: usize,
     rows: Vec<LocalRow>,
     /// Where rows are, once there are too many to look through.
     index: Option<Box<Index>>,
@@ -94,8 +96,6 @@ struct LocalRow {
 
 #[derive(Debug)]
 struct LocalField {
-    /// The catalogue's id of the field's name.
-    name: u32,
     series: SeriesId,
     /// When it was last written; 0 while it is stale.
     written: u32,
@@ -124,6 +124,7 @@ impl Readings {
         Self {
             catalogue,
             clock,
+            own_tags: tags.tags.iter().filter(|(_, value)| !value.is_empty()).count(),
             tags,
             rows: Vec::new(),
             index: None,
@@ -222,9 +223,8 @@ impl Readings {
                 && !tags[..i].iter().any(|(earlier, _)| *earlier == name)
                 && !self.tags.tags.iter().any(|(own, _)| **own == *name)
         };
-        let own = self.tags.tags.iter().filter(|(_, value)| !value.is_empty()).count();
         *row.measurement == *measurement
-            && row.tags.len() == own + (0..tags.len()).filter(|i| extra(*i)).count()
+            && row.tags.len() == self.own_tags + (0..tags.len()).filter(|i| extra(*i)).count()
             && (0..tags.len()).filter(|i| extra(*i)).all(|i| {
                 let (name, value) = tags[i];
                 let at = row.tags.binary_search_by(|(key, _)| (**key).cmp(name));
@@ -267,30 +267,34 @@ impl Readings {
 
     /// Where in its row a field is; made there if it is new and there is room.
     fn position(&mut self, row: RowRef, field: &str) -> Option<usize> {
-        let name = self.catalogue.field(field);
-        let local = &mut self.rows[row.0 as usize];
+        let local = &self.rows[row.0 as usize];
         let expected = local.cursor as usize;
-        let found = match local.fields.get(expected) {
-            Some(f) if f.name == name => Some(expected),
-            _ => local.fields.iter().position(|f| f.name == name),
-        };
-        let position = if let Some(known) = found {
+        let is_it = |f: &LocalField| self.catalogue.is_field(f.series, field);
+        let position = if local.fields.get(expected).is_some_and(is_it) {
+            expected
+        } else if let Some(known) = local.fields.iter().position(is_it) {
             known
         } else {
-            if self.series >= SERIES_MAX {
-                return None;
-            }
-            if self.catalogue.is_full() && self.catalogue.find_series(local.id, field).is_none() {
-                return None;
-            }
-            self.series += 1;
-            let series = self.catalogue.series_of(local.id, name);
-            push_tight(&mut local.fields, LocalField { name, series, written: 0 });
-            local.fields.len() - 1
+            self.add_field(row, field)?
         };
+        let local = &mut self.rows[row.0 as usize];
         let next = if position + 1 == local.fields.len() { 0 } else { position + 1 };
         local.cursor = place(next);
         Some(position)
+    }
+
+    fn add_field(&mut self, row: RowRef, field: &str) -> Option<usize> {
+        let local = &mut self.rows[row.0 as usize];
+        if self.series >= SERIES_MAX {
+            return None;
+        }
+        if self.catalogue.is_full() && self.catalogue.find_series(local.id, field).is_none() {
+            return None;
+        }
+        self.series += 1;
+        let series = self.catalogue.series_of(local.id, self.catalogue.field(field));
+        push_tight(&mut local.fields, LocalField { series, written: 0 });
+        Some(local.fields.len() - 1)
     }
 
     /// From here on, a series written and then not written again for this long goes stale.

@@ -6,16 +6,25 @@ use tokio::time::Instant;
 
 /// From one shared moment to the next, the longest first. tokio's timers lie on a wheel that wakes at
 /// every multiple of 64 ms to sort those that are due soon, if there are any: what is due then is
-/// done at once, and what is due in between costs another wake-up.
-const STEPS: [Duration; 3] =
-    [Duration::from_millis(256), Duration::from_millis(128), Duration::from_millis(64)];
+/// done at once, and what is due in between costs another wake-up. So each divides the one before.
+const STEPS: [Duration; 9] = [
+    Duration::from_millis(512),
+    Duration::from_millis(256),
+    Duration::from_millis(128),
+    Duration::from_millis(64),
+    Duration::from_millis(32),
+    Duration::from_millis(16),
+    Duration::from_millis(8),
+    Duration::from_millis(4),
+    Duration::from_millis(2),
+];
 
 /// A poll is moved by less than one such part of its interval.
-const PARTS: u32 = 32;
+const PARTS: u32 = 16;
 
-/// More polls at one moment than this, and their answers might not fit into a socket's buffer,
-/// which looks like loss: then every target keeps to its own time.
-const POLLS_AT_ONCE_MAX: f64 = 16.0;
+/// More polls at one moment than this on average, and the answers of some moments might not fit
+/// into a socket's buffer, which looks like loss: 256 fit, and phases are random.
+const POLLS_AT_ONCE_MAX: f64 = 32.0;
 
 /// What may be subtracted from the time of the runtime's start to hit the wheel's multiples: its
 /// time is cut to milliseconds, and it began a little before we read the clock.
@@ -64,8 +73,8 @@ mod tests {
     #[test]
     fn targets_that_are_due_soon_after_another_share_a_moment_before() {
         let start = Instant::now();
-        let grid = Grid::new(start + LEAD, [10 * SECOND; 100].into_iter());
-        for (due, by) in [(0, 0), (255, 255), (256, 0), (400, 144), (10_000, 16)] {
+        let grid = Grid::new(start + LEAD, [10 * SECOND; 50].into_iter());
+        for (due, by) in [(0, 0), (511, 511), (512, 0), (800, 288), (10_000, 272)] {
             assert_eq!(moved(&grid, start, due, 10 * SECOND), by, "{due}");
         }
     }
@@ -73,9 +82,12 @@ mod tests {
     #[test]
     fn the_shorter_the_interval_the_less_a_poll_is_moved() {
         let start = Instant::now();
-        let grid = Grid::new(start + LEAD, [10 * SECOND; 100].into_iter());
-        for (interval, by) in [(9, 255), (8, 127), (5, 127), (4, 63), (3, 63), (2, 0), (1, 0)] {
-            assert_eq!(moved(&grid, start, 255, interval * SECOND), by, "{interval}");
+        let grid = Grid::new(start + LEAD, [10 * SECOND; 50].into_iter());
+        for (millis, by) in
+            [(9_000, 511), (8_000, 255), (4_000, 127), (2_000, 63), (1_000, 31), (100, 3), (30, 0)]
+        {
+            let interval = Duration::from_millis(millis);
+            assert_eq!(moved(&grid, start, 511, interval), by, "{millis}");
         }
     }
 
@@ -83,10 +95,10 @@ mod tests {
     fn a_crowd_shares_less_and_at_last_keeps_to_its_own_time() {
         let start = Instant::now();
         for (targets, by) in
-            [(600, 255), (700, 127), (1_200, 127), (1_300, 63), (2_400, 63), (2_600, 0)]
+            [(600, 511), (700, 255), (1_300, 127), (2_600, 63), (5_100, 31), (100_000, 1), (200_000, 0)]
         {
             let grid = Grid::new(start + LEAD, vec![10 * SECOND; targets].into_iter());
-            assert_eq!(moved(&grid, start, 255, 10 * SECOND), by, "{targets}");
+            assert_eq!(moved(&grid, start, 511, 10 * SECOND), by, "{targets}");
         }
     }
 }
