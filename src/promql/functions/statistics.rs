@@ -93,15 +93,29 @@ impl Moments {
     #[inline]
     pub fn add(&mut self, value: f64) {
         self.count += 1.0;
-        let delta = value - (self.mean.sum + self.mean.lost);
+        let delta = self.distance(value);
         self.mean.add(delta / self.count);
-        self.squares.add(delta * (value - (self.mean.sum + self.mean.lost)));
+        self.squares.add(delta * self.distance(value));
+    }
+
+    /// How far a value is above the mean. Its parts go one after the other: their sum would lose the
+    /// second one again.
+    fn distance(self, value: f64) -> f64 {
+        (value - self.mean.sum) - self.mean.lost
     }
 
     /// The population's variance; NaN of nothing.
     #[must_use]
     pub fn variance(self) -> f64 {
         (self.squares.sum + self.squares.lost) / self.count
+    }
+}
+
+impl FromIterator<f64> for Moments {
+    fn from_iter<I: IntoIterator<Item = f64>>(values: I) -> Self {
+        let mut moments = Self::default();
+        values.into_iter().for_each(|value| moments.add(value));
+        moments
     }
 }
 
@@ -156,9 +170,11 @@ mod tests {
 
     #[test]
     fn a_variance_does_not_suffer_from_a_large_mean() {
-        let mut moments = Moments::default();
-        [1e9 + 4.0, 1e9 + 7.0, 1e9 + 13.0, 1e9 + 16.0].into_iter().for_each(|v| moments.add(v));
-        assert_eq!(moments.variance(), 22.5);
+        for base in [1e9, 1e15] {
+            let values = [4.0, 7.0, 13.0, 16.0].map(|value| base + value);
+            let moments: Moments = values.into_iter().collect();
+            assert_eq!(moments.variance(), 22.5, "{base}");
+        }
     }
 
     #[test]

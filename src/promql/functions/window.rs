@@ -130,6 +130,7 @@ pub fn idelta(window: &[Point]) -> Option<f64> {
 pub fn deriv(window: &[Point]) -> Option<f64> {
     let (first, _) = two(window)?;
     Some(regression(window, first.time).0)
+    // From the means on: sums of whole products lose digits where points lie close together.
 }
 
 /// `predict_linear`: where that line will be, seconds from `now`, the time of evaluation.
@@ -151,16 +152,17 @@ pub fn regression(window: &[Point], zero: Timestamp) -> (f64, f64) {
     }
     let [mut sum_x, mut sum_y, mut sum_xy, mut sum_xx] = [Sum::default(); 4];
     for point in window {
-        let x = seconds(point.time, zero);
-        sum_x.add(x);
+        sum_x.add(seconds(point.time, zero));
         sum_y.add(point.value);
-        sum_xy.add(x * point.value);
-        sum_xx.add(x * x);
     }
-    let n = count(window);
-    let (x, y) = (sum_x.value(), sum_y.value());
-    let slope = (sum_xy.value() - x * y / n) / (sum_xx.value() - x * x / n);
-    (slope, y / n - slope * x / n)
+    let (x, y) = (sum_x.value() / count(window), sum_y.value() / count(window));
+    for point in window {
+        let from_x = seconds(point.time, zero) - x;
+        sum_xy.add(from_x * (point.value - y));
+        sum_xx.add(from_x * from_x);
+    }
+    let slope = sum_xy.value() / sum_xx.value();
+    (slope, y - slope * x)
 }
 
 /// `quantile_over_time`; `scratch` is overwritten.
@@ -209,9 +211,7 @@ pub fn avg(window: &[Point]) -> f64 {
 /// What `stdvar_over_time` and `stddev_over_time` are made of.
 #[must_use]
 pub fn moments(window: &[Point]) -> Moments {
-    let mut moments = Moments::default();
-    window.iter().for_each(|point| moments.add(point.value));
-    moments
+    window.iter().map(|point| point.value).collect()
 }
 
 /// `changes`: how often the value was another than before.
