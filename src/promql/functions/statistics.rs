@@ -122,25 +122,32 @@ impl FromIterator<f64> for Moments {
 /// The φ-quantile of values, which are sorted here: NaN first, linear between two values. Below 0
 /// and above 1 it is infinite; NaN of nothing.
 #[must_use]
+pub fn quantile(phi: f64, values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(nan_first);
+    quantile_of_sorted(phi, values.len(), |place| values[place])
+}
+
+/// The same of so many values that are in order already, by their places.
+#[inline]
+#[must_use]
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::cast_precision_loss,
     reason = "a rank is a place in memory"
 )]
-pub fn quantile(phi: f64, values: &mut [f64]) -> f64 {
-    if values.is_empty() || phi.is_nan() {
+pub fn quantile_of_sorted(phi: f64, count: usize, value: impl Fn(usize) -> f64) -> f64 {
+    if count == 0 || phi.is_nan() {
         return f64::NAN;
     }
     if !(0.0..=1.0).contains(&phi) {
         return f64::INFINITY.copysign(phi);
     }
-    values.sort_unstable_by(nan_first);
-    let rank = phi * (values.len() - 1) as f64;
+    let rank = phi * (count - 1) as f64;
     let below = rank.floor() as usize;
-    let above = (below + 1).min(values.len() - 1);
+    let above = (below + 1).min(count - 1);
     let weight = rank - rank.floor();
-    values[below] * (1.0 - weight) + values[above] * weight
+    value(below) * (1.0 - weight) + value(above) * weight
 }
 
 /// The order of numbers with NaN before all of them.

@@ -4,7 +4,7 @@ use super::groups::{Grouped, Key};
 use super::members::Members;
 use super::node::{Cell, Context, Dirty, Updates};
 use super::stage::Operand;
-use super::window::ordered::quantile;
+use crate::promql::functions::statistics::quantile_of_sorted;
 use crate::promql::{AggregateOp, Labels};
 
 /// `min`, `max` and `quantile`.
@@ -44,7 +44,7 @@ impl Ranked {
                 let value = match self.op {
                     AggregateOp::Min => numbers.first().map(|member| member.0),
                     AggregateOp::Max => numbers.last().map(|member| member.0),
-                    _ => Some(quantile(parameter, all.len(), |place| all[place].0)),
+                    _ => Some(quantile_of_sorted(parameter, all.len(), |place| all[place].0)),
                 };
                 Cell::present(value.unwrap_or(f64::NAN))
             };

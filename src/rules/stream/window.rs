@@ -4,8 +4,8 @@ mod accumulator;
 mod counter;
 mod extreme;
 mod line;
-pub(super) mod moments;
-pub(super) mod ordered;
+mod moments;
+mod ordered;
 mod tail;
 
 use accumulator::Accumulators;
