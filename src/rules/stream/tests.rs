@@ -121,3 +121,12 @@ fn a_value_too_large_for_its_square_leaves_no_trace() {
     }
     assert_eq!(rig.shown(), "{i=1} 0.5 | {i=2} 0.5");
 }
+
+#[test]
+fn the_time_of_a_sample_is_looked_for_when_its_selector_says() {
+    let mut rig = Rig::new("timestamp(x @ 100)");
+    rig.push(50, &[("x{i=1}", 1.0)]);
+    rig.push(200, &[("x{i=1}", 1.0), ("x{i=2}", 1.0)]);
+    rig.tick(900);
+    assert_eq!(rig.shown(), "{i=1} 50");
+}
