@@ -14,11 +14,14 @@ pub(super) struct Spread {
     finite: u32,
     sum: Sum,
     squares: Sum,
+    /// The most that the squares have been.
+    most: f64,
 }
 
-/// How small a variance may be beside the square of the mean before an origin nearer by is looked
-/// for: then half of the digits of both sums have gone. Terms that begin at their origin come to
-/// this when they have moved a million times as far as they lie apart.
+/// How small what is left of the squares may be, without the mean's, beside the most they have been
+/// before all is made anew: then half of the digits of both sums have gone. It comes to this where
+/// terms have moved from their origin a million times as far as they lie apart, or a term has left
+/// that was a million times as far away.
 const TIGHT: f64 = 1.0 / (1u64 << 40) as f64;
 
 impl Spread {
@@ -35,6 +38,7 @@ impl Spread {
         self.sum.add_exact(distance, rest);
         let (square, square_rest) = product(distance, distance);
         self.squares.add_exact(square, square_rest + 2.0 * distance * rest);
+        self.most = self.most.max(self.squares.rounded());
     }
 
     #[inline]
@@ -50,15 +54,17 @@ impl Spread {
         if self.finite == 0 {
             self.sum.forget_finite();
             self.squares.forget_finite();
+            self.most = 0.0;
         }
     }
 
-    /// Whether nothing has overflowed, and the terms are not much nearer to each other than to the
-    /// origin. If not, all must be made anew from the terms.
+    /// Whether nothing has overflowed, and the terms are not much nearer to each other than they
+    /// are to the origin, or others were. If not, all must be made anew from the terms.
     #[inline]
     pub(super) fn is_sound(&self) -> bool {
         let (sum, squares) = (self.sum.rounded(), self.squares.rounded());
-        squares * f64::from(self.finite) - sum * sum >= sum * sum * TIGHT
+        let count = f64::from(self.finite);
+        squares * count - sum * sum >= self.most * count * TIGHT
     }
 
     /// The variance; `None` where terms are too large for their squares.
@@ -113,6 +119,14 @@ mod tests {
         spread.remove(0.1);
         assert!(!spread.is_sound());
         assert!(of(&[1e9 + 0.1; 2]).is_sound());
+    }
+
+    #[test]
+    fn a_term_that_took_the_digits_of_others_with_it_is_told() {
+        let mut spread = of(&[1.0, 1e25, 3.0]);
+        assert!(spread.is_sound());
+        spread.remove(1e25);
+        assert!(!spread.is_sound());
     }
 
     #[test]
