@@ -21,6 +21,7 @@ pub mod selector;
 pub mod source;
 
 pub use aggregate::AggregateOp;
+pub(crate) use display::write_matcher;
 pub use eval::{Answer, AnswerValue, EvalError, Options};
 pub use expr::{Expr, ExprKind, Span, ValueType};
 pub use function::Function;

@@ -36,6 +36,19 @@ pub struct Batch {
     pub samples: Vec<Sample>,
 }
 
+/// The name of the series that says whether a target answers.
+pub const TARGET_UP: &str = "target_up";
+
+impl Batch {
+    /// Puts [`TARGET_UP`] first, as it comes from a poll: what else the poll says is judged knowing
+    /// it.
+    pub(crate) fn put_verdict_first(&mut self, is_verdict: impl Fn(SeriesId) -> bool) {
+        if let Some(at) = self.samples.iter().position(|one| is_verdict(one.series)) {
+            self.samples[..=at].rotate_right(1);
+        }
+    }
+}
+
 /// The value that ends a series: it has no value from here on, until it has one again.
 ///
 /// The bit pattern is Prometheus' stale marker, so that what is stored means the same elsewhere

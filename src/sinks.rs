@@ -18,8 +18,8 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::config::Named;
 use crate::config::read::{Context, Node};
+use crate::config::{ByteSize, Named};
 use crate::journal::{CatchUp, Journal, Limits};
 use crate::metrics::Metrics;
 use crate::sample::{Batch, Catalogue};
@@ -123,6 +123,13 @@ struct Pace {
     catch_up: CatchUp,
     /// The most memory samples may take while there is no disk to keep them.
     memory_bytes: usize,
+}
+
+impl Pace {
+    fn new(batch_points: u32, age: Duration, catch_up: CatchUp, max_buffer: ByteSize) -> Self {
+        let memory_bytes = usize::try_from(max_buffer.0).unwrap_or(usize::MAX);
+        Self { points: batch_points as usize, age, catch_up, memory_bytes }
+    }
 }
 
 /// What sinks need from the daemon.

@@ -14,7 +14,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::prometheus::{Asked, VERSION};
+use super::prometheus::{Asked, version};
 use super::rules::{annotations, labels};
 use super::{Daemon, Handle};
 use crate::promql::{Expr, Selector, parse};
@@ -41,14 +41,7 @@ impl IntoResponse for Refused {
 pub(super) async fn status<D: Daemon>(State(api): Handle<D>) -> Response {
     Json(json!({
         "cluster": { "status": "disabled", "peers": [] },
-        "versionInfo": {
-            "version": VERSION,
-            "revision": "",
-            "branch": "",
-            "buildUser": "",
-            "buildDate": "",
-            "goVersion": "",
-        },
+        "versionInfo": version(),
         "config": { "original": "" },
         "uptime": api.started.to_string(),
     }))

@@ -16,7 +16,7 @@ use crate::rules::Labels;
 
 /// What `/api/v1/status/buildinfo` says. Readers compare it with Prometheus' versions to see which
 /// parameters are understood; watchpost's own follows as build metadata.
-pub(super) const VERSION: &str = concat!("3.0.0+watchpost.", env!("CARGO_PKG_VERSION"));
+const VERSION: &str = concat!("3.0.0+watchpost.", env!("CARGO_PKG_VERSION"));
 
 /// How Go, and so Prometheus, writes that there is no time.
 pub(super) const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -45,14 +45,19 @@ pub(super) async fn method_not_allowed() -> Response {
 
 /// `/api/v1/status/buildinfo`.
 pub(super) async fn build_info() -> Response {
-    success(json!({
+    success(version())
+}
+
+/// What was built, in the words Prometheus and Alertmanager share.
+pub(super) fn version() -> Value {
+    json!({
         "version": VERSION,
         "revision": "",
         "branch": "",
         "buildUser": "",
         "buildDate": "",
         "goVersion": "",
-    }))
+    })
 }
 
 /// `/api/v1/targets`; of its parameters `state` and `scrapePool`.

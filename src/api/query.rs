@@ -21,6 +21,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{MethodFilter, on};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::Shared;
@@ -116,26 +117,19 @@ impl Queries {
         limit: Duration,
         work: impl FnOnce(&Work, stream::Writer) -> Ending + Send + 'static,
     ) -> Response {
-        let deadline = Instant::now() + limit;
-        let Ok(Ok(place)) = timeout_at(deadline, self.places.clone().acquire_owned()).await else {
+        let (writer, response) = stream::writer(accepts_gzip(headers));
+        let queries = self.clone();
+        let answer = move |work_at_hand: &Work| {
+            let ending = work(work_at_hand, writer);
+            queries.ended[ending as usize].inc();
+        };
+        let Some((task, stop)) = self.begin(limit, answer).await else {
             self.ended[Ending::Timeout as usize].inc();
             let message = "query timed out in query queue";
             return error(StatusCode::SERVICE_UNAVAILABLE, "timeout", message);
         };
-        let (writer, response) = stream::writer(accepts_gzip(headers));
-        let left = Arc::new(AtomicBool::new(false));
-        let stop = StopOnDrop(left.clone());
-        let queries = self.clone();
-        let run = move || {
-            let work_at_hand = Work { history: queries.history.clone(), left, deadline };
-            queries.show_running();
-            let ending = work(&work_at_hand, writer);
-            drop(place);
-            queries.show_running();
-            queries.ended[ending as usize].inc();
-        };
         // It ends by itself soon after its client has left, or its time is over.
-        drop(tokio::task::spawn_blocking(run));
+        drop(task);
         let response = response.await;
         drop(stop);
         response.unwrap_or_else(|_| {
@@ -150,6 +144,19 @@ impl Queries {
         limit: Duration,
         work: impl FnOnce(&Work) -> T + Send + 'static,
     ) -> Option<T> {
+        let (task, stop) = self.begin(limit, work).await?;
+        let found = task.await.ok();
+        drop(stop);
+        found
+    }
+
+    /// Begins something on a thread of its own once there is a place for it; `None` where that did
+    /// not come in time. What is begun stops soon after the second is dropped.
+    async fn begin<T: Send + 'static>(
+        self: &Arc<Self>,
+        limit: Duration,
+        work: impl FnOnce(&Work) -> T + Send + 'static,
+    ) -> Option<(JoinHandle<T>, StopOnDrop)> {
         let deadline = Instant::now() + limit;
         let place = timeout_at(deadline, self.places.clone().acquire_owned()).await.ok()?.ok()?;
         let left = Arc::new(AtomicBool::new(false));
@@ -163,9 +170,7 @@ impl Queries {
             queries.show_running();
             found
         };
-        let found = tokio::task::spawn_blocking(run).await.ok();
-        drop(stop);
-        found
+        Some((tokio::task::spawn_blocking(run), stop))
     }
 
     fn show_running(&self) {

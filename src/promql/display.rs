@@ -9,7 +9,7 @@ use super::expr::{
 };
 use super::labels::NAME;
 use super::operator::{Arithmetic, BinaryOp};
-use super::selector::{At, Matcher, Pattern, Selector};
+use super::selector::{At, Matcher, Selector};
 
 impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -159,15 +159,20 @@ fn write_series(f: &mut Formatter<'_>, selector: &Selector) -> fmt::Result {
 
 impl Display for Matcher {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let (sign, value) = match &self.pattern {
-            Pattern::Equal(value) => ("=", &**value),
-            Pattern::NotEqual(value) => ("!=", &**value),
-            Pattern::Matches(regex) => ("=~", regex.as_str()),
-            Pattern::MatchesNot(regex) => ("!~", regex.as_str()),
-        };
-        write!(f, "{}{sign}", Name(&self.label))?;
-        write_quoted(f, value)
+        let (operator, value) = self.pattern.written();
+        write_matcher(f, &self.label, operator, value)
     }
+}
+
+/// `label="value"`, with any of the operators.
+pub(crate) fn write_matcher(
+    f: &mut Formatter<'_>,
+    label: &str,
+    operator: &str,
+    value: &str,
+) -> fmt::Result {
+    write!(f, "{}{operator}", Name(label))?;
+    write_quoted(f, value)
 }
 
 fn write_times(f: &mut Formatter<'_>, at: Option<At>, offset: i64) -> fmt::Result {

@@ -4,6 +4,7 @@
 pub mod aggregation;
 pub mod calendar;
 pub mod elementwise;
+pub mod extrapolation;
 pub mod histogram;
 pub mod statistics;
 pub mod window;

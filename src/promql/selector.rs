@@ -124,6 +124,16 @@ impl PartialEq for Anchored {
 }
 
 impl Pattern {
+    /// As it is written: the operator, and what stands behind it.
+    pub(crate) fn written(&self) -> (&'static str, &str) {
+        match self {
+            Self::Equal(value) => ("=", value),
+            Self::NotEqual(value) => ("!=", value),
+            Self::Matches(regex) => ("=~", regex.as_str()),
+            Self::MatchesNot(regex) => ("!~", regex.as_str()),
+        }
+    }
+
     /// Whether a value is meant.
     #[must_use]
     pub fn matches(&self, value: &str) -> bool {

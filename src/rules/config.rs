@@ -16,6 +16,7 @@ use super::plan::Plan;
 use super::{Severity, State, own_alerts};
 use crate::config::read::{Context, FromTable, FromToml, Node, Table, parsed, table_schema};
 use crate::config::{Glob, Located};
+use crate::sample::TARGET_UP;
 use crate::template::Template;
 
 /// A rule, checked.
@@ -166,9 +167,6 @@ crate::config! {
         written.check_texts(table);
     }
 }
-
-/// The series that says whether a target answers.
-pub(super) const TARGET_UP: &str = "target_up";
 
 /// How long an alert waits for its parents' verdict where nothing is said: a poll of a parent at the
 /// default interval, and its timeout.

@@ -2,7 +2,6 @@
 //! either way round.
 
 use super::plan::{Condition, LabelMatcher, Pattern, Selector, Written};
-use crate::config::Regex;
 use crate::promql::{self, BinaryOp, Expr, ExprKind, ParseError, ValueType, selector};
 
 /// An expression, read.
@@ -56,14 +55,9 @@ fn lower_selector(vector: &selector::Selector) -> Option<Selector> {
         return None;
     }
     let metric = vector.name.clone()?;
-    let lower = |matcher: &selector::Matcher| {
-        let pattern = match &matcher.pattern {
-            selector::Pattern::Equal(value) => Pattern::Equal(value.clone()),
-            selector::Pattern::NotEqual(value) => Pattern::NotEqual(value.clone()),
-            selector::Pattern::Matches(regex) => Pattern::Regex(Regex(regex.regex().clone())),
-            selector::Pattern::MatchesNot(regex) => Pattern::NotRegex(Regex(regex.regex().clone())),
-        };
-        LabelMatcher { label: matcher.label.clone(), pattern }
+    let lower = |matcher: &selector::Matcher| LabelMatcher {
+        label: matcher.label.clone(),
+        pattern: Pattern::Promql(matcher.pattern.clone()),
     };
     Some(Selector { metric, matchers: vector.matchers.iter().map(lower).collect() })
 }

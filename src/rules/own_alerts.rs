@@ -26,10 +26,9 @@ fn series() -> [String; 2] {
 pub(super) fn leave_out(plan: &mut Plan, rule: &str) -> Result<(), String> {
     match plan {
         Plan::Threshold(one) => {
-            let own = |matcher: &LabelMatcher| {
-                matcher.label == ALERTNAME
-                    && matches!(&matcher.pattern, plan::Pattern::Equal(name) if name == rule)
-            };
+            let itself = plan::Pattern::Promql(Pattern::Equal(rule.to_owned()));
+            let own =
+                |matcher: &LabelMatcher| matcher.label == ALERTNAME && matcher.pattern == itself;
             let selector = &one.selector;
             if is_of_alerts(&selector.metric) && selector.matchers.iter().any(own) {
                 return Err(selector.to_string());

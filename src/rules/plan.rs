@@ -234,18 +234,20 @@ impl fmt::Display for Threshold {
 mod tests {
     use super::*;
     use crate::config::Glob;
+    use crate::promql::selector;
 
     #[test]
     fn a_plan_reads_as_promql() {
         let glob = |text: &str| Glob(globset::Glob::new(text).unwrap().compile_matcher());
         let matcher = |label: &str, pattern| LabelMatcher { label: label.into(), pattern };
+        let other = selector::Pattern::NotEqual("a\"b".into());
         let plan = Threshold {
             selector: Selector {
                 metric: "serial_t".into(),
                 matchers: vec![
                     matcher("target", Pattern::Glob(glob("rack-*"))),
                     matcher("site", Pattern::Glob(glob("hq"))),
-                    matcher("x", Pattern::NotEqual("a\"b".into())),
+                    matcher("x", Pattern::Promql(other)),
                 ],
             },
             levels: vec![Level {

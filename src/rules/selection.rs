@@ -3,12 +3,11 @@
 use rustc_hash::FxHashMap;
 
 use super::RuleConfig;
-use super::config::TARGET_UP;
 use super::plan::{self, Plan};
 use super::series::{ALERTS, is_of_alerts};
 use crate::config::Named;
 use crate::promql::{self, Expr};
-use crate::sample::Series;
+use crate::sample::{Series, TARGET_UP};
 
 /// What rules ask about.
 #[derive(Debug, Default)]

@@ -36,6 +36,7 @@ mod ring;
 mod room;
 mod scalar;
 mod sets;
+mod spread;
 mod stage;
 mod sum;
 #[cfg(test)]

@@ -11,13 +11,15 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde_json::Value as Json;
 use url::Url;
 
 use super::{Outcome, Rejected, Sink};
 use crate::config::Secret;
-use crate::config::read::Table;
-use crate::http_client::{HttpClient, Request, Response, secret, without_secrets};
+use crate::config::read::{Context, FromTable, Node, Table, table_schema};
+use crate::http_client::{HttpClient, Options, Request, Response, secret, without_secrets};
 use crate::sample::Batch;
+use crate::tls::Tls;
 pub use lines::{Limit, Lines};
 pub use quarantine::Quarantine;
 
@@ -44,6 +46,38 @@ pub enum Verdict {
 /// How long to leave a server alone that needs somebody to change something first: a token, a
 /// database, an address.
 const MISCONFIGURED_SECONDS: u64 = 30;
+
+/// The table of a sink that writes by HTTP.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config<S> {
+    /// Its own keys.
+    pub settings: S,
+    /// Those of TLS.
+    pub tls: Tls,
+}
+
+impl<S: FromTable> Config<S> {
+    pub(super) fn read(node: &Node<'_>, shown: &str, cx: &mut Context<'_>) -> Option<Self> {
+        let mut table = Table::new(node, shown, cx)?;
+        let settings = S::from_table(&mut table);
+        let tls = Tls::from_table(&mut table);
+        table.finish();
+        Some(Self { settings: settings?, tls: tls? })
+    }
+
+    pub(super) fn schema() -> Json {
+        table_schema(&[S::keys(), Tls::keys()].into_iter().flatten().collect::<Vec<_>>())
+    }
+
+    pub(super) fn client(&self, timeout: Duration, answer_bytes_max: usize) -> HttpClient {
+        HttpClient::new(Options {
+            tls: self.tls.clone(),
+            timeout,
+            connect_timeout: timeout.min(Options::default().connect_timeout),
+            body_bytes_max: answer_bytes_max,
+        })
+    }
+}
 
 /// Where samples go and who writes them, as every sink that writes by HTTP has it.
 pub(super) struct Login<'a> {

@@ -15,17 +15,15 @@ use hyper::Method;
 use hyper::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
 };
-use serde_json::Value as Json;
 use url::Url;
 
 use super::http::{self, Limit, Lines, Login, Protocol, Quarantine, Verdict};
 use super::{Pace, SinkEnv};
-use crate::config::read::{Context, FromTable, Node, Table, table_schema};
+use crate::config::read::Table;
 use crate::config::{ByteSize, Secret};
-use crate::http_client::{HttpClient, Options, Request, Response, basic, secret};
+use crate::http_client::{Request, Response, basic, secret};
 use crate::journal::CatchUp;
 use crate::sample::Batch;
-use crate::tls::Tls;
 use encoder::Encoder;
 
 crate::config! {
@@ -58,34 +56,12 @@ crate::config! {
 }
 
 /// `[remote_write.NAME]`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Config {
-    /// Its own keys.
-    pub settings: Settings,
-    /// Those of TLS.
-    pub tls: Tls,
-}
+pub type Config = http::Config<Settings>;
 
 impl Config {
-    pub(super) fn read(node: &Node<'_>, shown: &str, cx: &mut Context<'_>) -> Option<Self> {
-        let mut table = Table::new(node, shown, cx)?;
-        let settings = Settings::from_table(&mut table);
-        let tls = Tls::from_table(&mut table);
-        table.finish();
-        Some(Self { settings: settings?, tls: tls? })
-    }
-
-    pub(super) fn schema() -> Json {
-        table_schema(&[Settings::keys(), Tls::keys()].into_iter().flatten().collect::<Vec<_>>())
-    }
-
     pub(super) fn pace(&self) -> Pace {
-        Pace {
-            points: self.settings.batch_points as usize,
-            age: self.settings.flush_interval,
-            catch_up: self.settings.catch_up,
-            memory_bytes: usize::try_from(self.settings.max_buffer.0).unwrap_or(usize::MAX),
-        }
+        let Settings { batch_points, flush_interval, catch_up, max_buffer, .. } = self.settings;
+        Pace::new(batch_points, flush_interval, catch_up, max_buffer)
     }
 }
 
@@ -154,12 +130,7 @@ impl Writer {
     #[must_use]
     pub fn new(config: &Config, name: &str, env: &SinkEnv) -> Self {
         let settings = &config.settings;
-        let client = HttpClient::new(Options {
-            tls: config.tls.clone(),
-            timeout: settings.timeout,
-            connect_timeout: settings.timeout.min(Options::default().connect_timeout),
-            body_bytes_max: ANSWER_BYTES_MAX,
-        });
+        let client = config.client(settings.timeout, ANSWER_BYTES_MAX);
         let limit = Limit { points: settings.batch_points as usize, bytes: BATCH_BYTES_MAX };
         let protocol = RemoteWrite {
             url: settings.url.clone(),

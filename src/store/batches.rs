@@ -18,10 +18,7 @@ use super::block::is_absent;
 use super::head::{self, Late};
 use super::segment::{Buffers, Opened, ReadError, Segment, Tier};
 use super::{Store, millis};
-use crate::sample::{Batch, Catalogue, Sample, Series, SeriesId, Timestamp};
-
-/// Says whether a target is up, and comes first of what a poll read.
-const VERDICT: &str = "target_up";
+use crate::sample::{Batch, Catalogue, Sample, Series, SeriesId, TARGET_UP, Timestamp};
 
 /// Batches in the order of time; see [`Store::batches`].
 #[derive(Debug)]
@@ -129,7 +126,7 @@ impl Store {
         for id in self.find(None, std::iter::empty(), |id| wants(&self.catalogue.series(id))) {
             wanted.resize(wanted.len().max(id.index() + 1), false);
             wanted[id.index()] = true;
-            if self.catalogue.series(id).is_named(VERDICT) {
+            if self.catalogue.series(id).is_named(TARGET_UP) {
                 verdicts.insert(id);
             }
         }
@@ -308,10 +305,7 @@ impl Batches<'_> {
             }
         }
         for (_, batch) in &mut self.ready {
-            let is_verdict = |one: &Sample| self.verdicts.contains(&one.series);
-            if let Some(at) = batch.samples.iter().position(is_verdict) {
-                batch.samples[..=at].rotate_right(1);
-            }
+            batch.put_verdict_first(|series| self.verdicts.contains(&series));
         }
         self.ready.reverse();
         now.is_some()

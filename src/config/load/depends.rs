@@ -9,7 +9,6 @@ use crate::config::diagnostic::nearest;
 use crate::config::{Diagnostics, Place, Target, show_duration};
 use crate::rules::RuleConfig;
 use crate::rules::depends::Parent;
-use crate::rules::plan::Pattern;
 
 /// What depends on what: rules as `rule.NAME`, targets by their ids; each with where it says so.
 type Edges = BTreeMap<String, Vec<(String, Place)>>;
@@ -135,14 +134,7 @@ fn told_of(rule: &RuleConfig, beside: &str) -> Option<String> {
     let exact = |label: &str| {
         let selector = &rule.plan.threshold()?.selector;
         let mut matchers = selector.matchers.iter();
-        matchers.find(|matcher| matcher.label == label).and_then(|matcher| match &matcher.pattern {
-            Pattern::Equal(value) => Some(value.clone()),
-            Pattern::Glob(glob) => {
-                let text = glob.0.glob().glob();
-                (!text.contains(['*', '?', '[', '{', '\\'])).then(|| text.to_owned())
-            }
-            _ => None,
-        })
+        matchers.find(|matcher| matcher.label == label)?.pattern.exact().map(str::to_owned)
     };
     let name = exact("target")?;
     Some(match exact("kind").or_else(|| Some(beside.split_once('.')?.0.to_owned())) {

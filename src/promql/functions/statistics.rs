@@ -93,9 +93,15 @@ impl Moments {
     #[inline]
     pub fn add(&mut self, value: f64) {
         self.count += 1.0;
-        let delta = value - (self.mean.sum + self.mean.lost);
+        let delta = self.distance(value);
         self.mean.add(delta / self.count);
-        self.squares.add(delta * (value - (self.mean.sum + self.mean.lost)));
+        self.squares.add(delta * self.distance(value));
+    }
+
+    /// How far a value is above the mean. Its parts go one after the other: their sum would lose the
+    /// second one again.
+    fn distance(self, value: f64) -> f64 {
+        (value - self.mean.sum) - self.mean.lost
     }
 
     /// The population's variance; NaN of nothing.
@@ -105,8 +111,24 @@ impl Moments {
     }
 }
 
+impl FromIterator<f64> for Moments {
+    fn from_iter<I: IntoIterator<Item = f64>>(values: I) -> Self {
+        let mut moments = Self::default();
+        values.into_iter().for_each(|value| moments.add(value));
+        moments
+    }
+}
+
 /// The φ-quantile of values, which are sorted here: NaN first, linear between two values. Below 0
 /// and above 1 it is infinite; NaN of nothing.
+#[must_use]
+pub fn quantile(phi: f64, values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(nan_first);
+    quantile_of_sorted(phi, values.len(), |place| values[place])
+}
+
+/// The same of so many values that are in order already, by their places.
+#[inline]
 #[must_use]
 #[expect(
     clippy::cast_possible_truncation,
@@ -114,19 +136,18 @@ impl Moments {
     clippy::cast_precision_loss,
     reason = "a rank is a place in memory"
 )]
-pub fn quantile(phi: f64, values: &mut [f64]) -> f64 {
-    if values.is_empty() || phi.is_nan() {
+pub fn quantile_of_sorted(phi: f64, count: usize, value: impl Fn(usize) -> f64) -> f64 {
+    if count == 0 || phi.is_nan() {
         return f64::NAN;
     }
     if !(0.0..=1.0).contains(&phi) {
         return f64::INFINITY.copysign(phi);
     }
-    values.sort_unstable_by(nan_first);
-    let rank = phi * (values.len() - 1) as f64;
+    let rank = phi * (count - 1) as f64;
     let below = rank.floor() as usize;
-    let above = (below + 1).min(values.len() - 1);
+    let above = (below + 1).min(count - 1);
     let weight = rank - rank.floor();
-    values[below] * (1.0 - weight) + values[above] * weight
+    value(below) * (1.0 - weight) + value(above) * weight
 }
 
 /// The order of numbers with NaN before all of them.
@@ -156,9 +177,11 @@ mod tests {
 
     #[test]
     fn a_variance_does_not_suffer_from_a_large_mean() {
-        let mut moments = Moments::default();
-        [1e9 + 4.0, 1e9 + 7.0, 1e9 + 13.0, 1e9 + 16.0].into_iter().for_each(|v| moments.add(v));
-        assert_eq!(moments.variance(), 22.5);
+        for base in [1e9, 1e15] {
+            let values = [4.0, 7.0, 13.0, 16.0].map(|value| base + value);
+            let moments: Moments = values.into_iter().collect();
+            assert_eq!(moments.variance(), 22.5, "{base}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A window is a slice in the order of time that never contains the stale mark, and begins after
 //! the window's start: `start < time <= end`. `None` means: no result for this series.
 
+use super::extrapolation::Extrapolation;
 use super::statistics::{Mean, Moments, Sum, quantile};
 use crate::promql::Function;
 use crate::sample::Timestamp;
@@ -57,14 +58,20 @@ pub fn apply(
 /// `rate`: the increase of a counter per second, extrapolated to the window's bounds.
 #[must_use]
 pub fn rate(window: &[Point], start: Timestamp, end: Timestamp) -> Option<f64> {
-    let increase = increase(window, start, end)?;
-    Some(increase / seconds(end, start))
+    let (growth, extrapolation) = growth(window, (start, end))?;
+    Some(growth * extrapolation.per_second((start, end)))
 }
 
 /// `increase`: how much a counter grew, extrapolated to the window's bounds. A value below the one
 /// before is a counter that began again at zero.
 #[must_use]
 pub fn increase(window: &[Point], start: Timestamp, end: Timestamp) -> Option<f64> {
+    let (growth, extrapolation) = growth(window, (start, end))?;
+    Some(growth * extrapolation.factor)
+}
+
+/// How much a counter grew between its samples.
+fn growth(window: &[Point], bounds: (Timestamp, Timestamp)) -> Option<(f64, Extrapolation)> {
     let (first, last) = two(window)?;
     let restarts: f64 = window
         .windows(2)
@@ -72,41 +79,15 @@ pub fn increase(window: &[Point], start: Timestamp, end: Timestamp) -> Option<f6
         .map(|pair| pair[0].value)
         .sum();
     let growth = last.value - first.value + restarts;
-    Some(growth * extrapolation(window, start, end, Some(growth)))
+    Some((growth, Extrapolation::new((first, last), window.len(), bounds, Some(growth))))
 }
 
 /// `delta`: how much a gauge changed, extrapolated to the window's bounds.
 #[must_use]
 pub fn delta(window: &[Point], start: Timestamp, end: Timestamp) -> Option<f64> {
     let (first, last) = two(window)?;
-    Some((last.value - first.value) * extrapolation(window, start, end, None))
-}
-
-/// By what the change between the first and the last sample is multiplied for all of the window.
-///
-/// Samples are thought to go on for up to half their mean distance beyond the first and the last,
-/// or to the window's bound where that is nearer than 1.1 distances. A counter that grew is not
-/// thought to have been below zero.
-#[must_use]
-pub fn extrapolation(
-    window: &[Point],
-    start: Timestamp,
-    end: Timestamp,
-    counter_growth: Option<f64>,
-) -> f64 {
-    let (Some(first), Some(last)) = (window.first(), window.last()) else { return 1.0 };
-    let sampled = seconds(last.time, first.time);
-    #[expect(clippy::cast_precision_loss, reason = "no window holds 2^52 samples")]
-    let distance = sampled / (window.len() - 1) as f64;
-    let reach = |to_bound: f64| if to_bound >= distance * 1.1 { distance / 2.0 } else { to_bound };
-    let mut before = reach(seconds(first.time, start));
-    if let Some(growth) = counter_growth
-        && growth > 0.0
-        && first.value >= 0.0
-    {
-        before = before.min(sampled * (first.value / growth));
-    }
-    (sampled + before + reach(seconds(end, last.time))) / sampled
+    let extrapolation = Extrapolation::new((first, last), window.len(), (start, end), None);
+    Some((last.value - first.value) * extrapolation.factor)
 }
 
 /// `irate`: per second, between the last two samples.
@@ -149,18 +130,20 @@ pub fn regression(window: &[Point], zero: Timestamp) -> (f64, f64) {
         // Exact, where the formula would only be near.
         return if first.value.is_infinite() { (f64::NAN, f64::NAN) } else { (0.0, first.value) };
     }
+    // From the means on: sums of whole products lose digits where points lie close together.
     let [mut sum_x, mut sum_y, mut sum_xy, mut sum_xx] = [Sum::default(); 4];
     for point in window {
-        let x = seconds(point.time, zero);
-        sum_x.add(x);
+        sum_x.add(seconds(point.time, zero));
         sum_y.add(point.value);
-        sum_xy.add(x * point.value);
-        sum_xx.add(x * x);
     }
-    let n = count(window);
-    let (x, y) = (sum_x.value(), sum_y.value());
-    let slope = (sum_xy.value() - x * y / n) / (sum_xx.value() - x * x / n);
-    (slope, y / n - slope * x / n)
+    let (x, y) = (sum_x.value() / count(window), sum_y.value() / count(window));
+    for point in window {
+        let from_x = seconds(point.time, zero) - x;
+        sum_xy.add(from_x * (point.value - y));
+        sum_xx.add(from_x * from_x);
+    }
+    let slope = sum_xy.value() / sum_xx.value();
+    (slope, y - slope * x)
 }
 
 /// `quantile_over_time`; `scratch` is overwritten.
@@ -209,9 +192,7 @@ pub fn avg(window: &[Point]) -> f64 {
 /// What `stdvar_over_time` and `stddev_over_time` are made of.
 #[must_use]
 pub fn moments(window: &[Point]) -> Moments {
-    let mut moments = Moments::default();
-    window.iter().for_each(|point| moments.add(point.value));
-    moments
+    window.iter().map(|point| point.value).collect()
 }
 
 /// `changes`: how often the value was another than before.

@@ -7,19 +7,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::parts::LIMITS;
 use super::{Context, Explanation, Question};
 use crate::config::Named;
+use crate::promql::functions::Point;
 use crate::promql::selector::{Matcher, Pattern};
 use crate::promql::source::{SeriesSet, Summary, Window};
 use crate::promql::{self, EvalError, Expr, Selector};
-use crate::rules::config::TARGET_UP;
 use crate::rules::depends::Parent;
 use crate::rules::plan::Plan;
 use crate::rules::{Course, RuleConfig};
-use crate::sample::{Batch, Catalogue, Sample, SeriesId, Timestamp, split_name};
+use crate::sample::{Batch, Catalogue, Sample, SeriesId, TARGET_UP, Timestamp, split_name};
 
 /// How much longer than it must it looks back, so that what had been so for a while is seen as that.
 const RUN_UP: Duration = Duration::from_secs(3_600);
@@ -46,44 +46,71 @@ pub(super) fn judge(
     let reach = course.engine().reach().unwrap_or_default() + hold + keep + RUN_UP;
     let after = at.shifted(-i64::try_from(reach.as_nanos()).unwrap_or(i64::MAX));
     let window = Window { after, until: at, summary: Summary::default() };
-    let samples = read(cx, &selectors(&rules, question), window, &catalogue)?;
+    let samples = Samples::read(cx, &selectors(&rules, question), window, &catalogue)?;
     let mut out = Vec::new();
-    for (place, moment) in samples.chunk_by(|a, b| a.0 == b.0).enumerate() {
+    for (place, batch) in samples.batches().enumerate() {
         if place % BATCHES_AT_ONCE == 0 {
             (cx.check)()?;
         }
-        let time = moment[0].0;
-        let samples = moment.iter().map(|(_, sample)| *sample).collect();
-        course.judge(&Batch { target: "".into(), time, samples }, &mut out);
+        course.judge(&batch, &mut out);
         out.clear();
     }
     course.pass(at, &mut out);
     Ok(course.engine().explain(&Question { at: None, ..question.clone() }, at))
 }
 
-/// All samples of a time, in its order; a series that two selectors mean is read once.
-fn read(
-    cx: &Context<'_>,
-    selectors: &[Selector],
-    window: Window,
-    catalogue: &Catalogue,
-) -> Result<Vec<(Timestamp, Sample)>, EvalError> {
-    let (mut read, mut samples) = (FxHashSet::default(), Vec::new());
-    for selector in selectors {
-        (cx.check)()?;
-        let mut found = SeriesSet::new(LIMITS.samples_max - samples.len());
-        cx.source.select(selector, window, &mut found)?;
-        for (labels, points) in found.iter() {
-            let series = intern(catalogue, labels);
-            if read.insert(series) {
-                let of_series =
-                    points.iter().map(|one| (one.time, Sample { series, value: one.value }));
-                samples.extend(of_series);
+/// The samples that are kept.
+#[derive(Debug, Default)]
+struct Samples {
+    /// Each with its time and the number of its target, in this order.
+    all: Vec<(Timestamp, usize, Sample)>,
+    /// Those series that say whether a target answers.
+    verdicts: FxHashSet<SeriesId>,
+}
+
+impl Samples {
+    /// Reads all that is meant; a series that two selectors mean is read once.
+    fn read(
+        cx: &Context<'_>,
+        selectors: &[Selector],
+        window: Window,
+        catalogue: &Catalogue,
+    ) -> Result<Self, EvalError> {
+        let (mut read, mut targets) = (FxHashSet::default(), FxHashMap::default());
+        let mut samples = Self::default();
+        for selector in selectors {
+            (cx.check)()?;
+            let mut found = SeriesSet::new(LIMITS.samples_max - samples.all.len());
+            cx.source.select(selector, window, &mut found)?;
+            for (labels, points) in found.iter() {
+                let series = intern(catalogue, labels);
+                if !read.insert(series) {
+                    continue;
+                }
+                if labels.name() == Some(TARGET_UP) {
+                    samples.verdicts.insert(series);
+                }
+                let (name, next) = (labels.get("target").unwrap_or_default(), targets.len());
+                let target = *targets.entry(name.to_owned()).or_insert(next);
+                let sample = |one: &Point| (one.time, target, Sample { series, value: one.value });
+                samples.all.extend(points.iter().map(sample));
             }
         }
+        samples.all.sort_unstable_by_key(|(time, target, sample)| (*time, *target, sample.series));
+        Ok(samples)
     }
-    samples.sort_unstable_by_key(|(time, sample)| (*time, sample.series));
-    Ok(samples)
+
+    /// As batches in the order of time: what one target said at one time is one.
+    fn batches(&self) -> impl Iterator<Item = Batch> {
+        let nobody: Arc<str> = "".into();
+        let polls = self.all.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1));
+        polls.map(move |poll| {
+            let samples = poll.iter().map(|(.., sample)| *sample).collect();
+            let mut batch = Batch { target: nobody.clone(), time: poll[0].0, samples };
+            batch.put_verdict_first(|series| self.verdicts.contains(&series));
+            batch
+        })
+    }
 }
 
 fn intern(catalogue: &Catalogue, labels: &promql::Labels) -> SeriesId {
@@ -160,4 +187,34 @@ fn walk(expr: &Expr, found: &mut Vec<Selector>) {
         }
     }
     expr.children().into_iter().for_each(|child| walk(child, found));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::promql::labels::NAME;
+    use crate::promql::memory::MemorySource;
+
+    #[test]
+    fn what_a_target_said_is_a_batch_that_begins_with_whether_it_answers() {
+        let mut source = MemorySource::default();
+        for target in ["a", "b"] {
+            for name in ["rack_celsius", TARGET_UP] {
+                let labels = promql::Labels::new([(NAME, name), ("target", target)]);
+                source.insert(&labels, Point { time: Timestamp::from_secs(1), value: 1.0 });
+            }
+        }
+        let cx = Context { source: &source, rules: &[], targets: &[], check: &|| Ok(()) };
+        let until = Timestamp::from_secs(2);
+        let window = Window { after: Timestamp::MIN, until, summary: Summary::default() };
+        let named = |name: &str| Selector { name: Some(name.to_owned()), ..Selector::all() };
+        let selectors = [named("rack_celsius"), named(TARGET_UP)];
+        let catalogue = Catalogue::default();
+        let samples = Samples::read(&cx, &selectors, window, &catalogue).unwrap();
+        let names = |batch: Batch| -> Vec<String> {
+            batch.samples.iter().map(|one| catalogue.series(one.series).name()).collect()
+        };
+        let batches: Vec<_> = samples.batches().map(names).collect();
+        assert_eq!(batches, [[TARGET_UP, "rack_celsius"]; 2]);
+    }
 }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::config::{Glob, Regex};
+use crate::config::Glob;
 use crate::promql::selector::{self, Anchored, Matcher};
-use crate::promql::{Expr, ExprKind, Span};
+use crate::promql::{Expr, ExprKind, Span, write_matcher};
 use crate::sample::Series;
 
 /// Which series.
@@ -28,15 +28,9 @@ pub struct LabelMatcher {
 /// What the value of a label must be.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Pattern {
-    /// Exactly this.
-    Equal(String),
-    /// Anything else.
-    NotEqual(String),
-    /// All of it matches.
-    Regex(Regex),
-    /// Not all of it matches.
-    NotRegex(Regex),
-    /// The short form's.
+    /// As PromQL says it.
+    Promql(selector::Pattern),
+    /// As the short form does.
     Glob(Glob),
 }
 
@@ -64,15 +58,11 @@ impl Selector {
 impl LabelMatcher {
     /// As PromQL's; `None` where its expression means nothing there.
     fn promql(&self) -> Option<Matcher> {
-        let regex = |text: &str| Anchored::new(text).ok();
         let pattern = match &self.pattern {
-            Pattern::Equal(value) => selector::Pattern::Equal(value.clone()),
-            Pattern::NotEqual(value) => selector::Pattern::NotEqual(value.clone()),
-            Pattern::Regex(one) => selector::Pattern::Matches(regex(unanchored(one))?),
-            Pattern::NotRegex(one) => selector::Pattern::MatchesNot(regex(unanchored(one))?),
+            Pattern::Promql(pattern) => pattern.clone(),
             Pattern::Glob(glob) => match literal(glob) {
                 Some(value) => selector::Pattern::Equal(value.to_owned()),
-                None => selector::Pattern::Matches(regex(&glob_regex(glob))?),
+                None => selector::Pattern::Matches(Anchored::new(&glob_regex(glob)).ok()?),
             },
         };
         Some(Matcher { label: self.label.clone(), pattern })
@@ -81,11 +71,20 @@ impl LabelMatcher {
     fn matches(&self, series: &Series) -> bool {
         let value = series.tag(&self.label).unwrap_or_default();
         match &self.pattern {
-            Pattern::Equal(wanted) => value == wanted,
-            Pattern::NotEqual(other) => value != other,
-            Pattern::Regex(regex) => regex.0.is_match(value),
-            Pattern::NotRegex(regex) => !regex.0.is_match(value),
+            Pattern::Promql(pattern) => pattern.matches(value),
             Pattern::Glob(glob) => glob.0.is_match(value),
+        }
+    }
+}
+
+impl Pattern {
+    /// The value that is meant, if it is one.
+    #[must_use]
+    pub fn exact(&self) -> Option<&str> {
+        match self {
+            Self::Promql(selector::Pattern::Equal(value)) => Some(value),
+            Self::Promql(_) => None,
+            Self::Glob(glob) => literal(glob),
         }
     }
 }
@@ -97,24 +96,18 @@ impl fmt::Display for Selector {
         for (i, LabelMatcher { label, pattern }) in self.matchers.iter().enumerate() {
             f.write_str(if i == 0 { "{" } else { "," })?;
             match pattern {
-                Pattern::Equal(value) => write!(f, "{label}={value:?}")?,
-                Pattern::NotEqual(value) => write!(f, "{label}!={value:?}")?,
-                Pattern::Regex(regex) => write!(f, "{label}=~{:?}", unanchored(regex))?,
-                Pattern::NotRegex(regex) => write!(f, "{label}!~{:?}", unanchored(regex))?,
+                Pattern::Promql(pattern) => {
+                    let (operator, value) = pattern.written();
+                    write_matcher(f, label, operator, value)?;
+                }
                 Pattern::Glob(glob) => match literal(glob) {
-                    Some(value) => write!(f, "{label}={value:?}")?,
-                    None => write!(f, "{label}=~{:?}", glob_regex(glob))?,
+                    Some(value) => write_matcher(f, label, "=", value)?,
+                    None => write_matcher(f, label, "=~", &glob_regex(glob))?,
                 },
             }
         }
         if self.matchers.is_empty() { Ok(()) } else { f.write_str("}") }
     }
-}
-
-/// PromQL's expressions are anchored, so the anchors are not written.
-fn unanchored(regex: &Regex) -> &str {
-    let text = regex.0.as_str();
-    text.strip_prefix("^(?s:").and_then(|text| text.strip_suffix(")$")).unwrap_or(text)
 }
 
 fn literal(glob: &Glob) -> Option<&str> {

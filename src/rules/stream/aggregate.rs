@@ -1,10 +1,11 @@
 //! Aggregations whose value follows from sums: a member that changes costs the same however many
 //! there are.
 
-use super::groups::{Groups, Key};
+use super::groups::{Grouped, Key};
 use super::node::{Cell, Context, Dirty, Presence, Updates};
+use super::spread::Spread;
 use super::sum::Sum;
-use super::window::moments::variance;
+use crate::promql::functions::statistics::Moments;
 use crate::promql::{AggregateOp, Labels};
 
 /// `sum`, `avg`, `count`, `group`, `stddev` and `stdvar`.
@@ -12,63 +13,48 @@ use crate::promql::{AggregateOp, Labels};
 pub(super) struct Aggregation {
     op: AggregateOp,
     input: u32,
-    groups: Groups,
-    totals: Vec<Total>,
-    /// The group of each slot of the input.
-    group_of: Vec<u32>,
+    groups: Grouped<Total>,
     pub(super) dirty: Dirty,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Total {
-    sum: Sum,
-    squares: Sum,
+    kept: Kept,
     present: u32,
     filtered: u32,
 }
 
+/// What is kept of the values of a group.
+#[derive(Debug)]
+enum Kept {
+    /// How many there are says all.
+    Nothing,
+    Sum(Sum),
+    /// Apart, for it is large and seldom asked for.
+    Spread(Box<Spread>),
+}
+
 impl Aggregation {
     pub(super) fn new(op: AggregateOp, input: u32, key: Key) -> Self {
-        Self {
-            op,
-            input,
-            groups: Groups::new(key),
-            totals: Vec::new(),
-            group_of: Vec::new(),
-            dirty: Dirty::default(),
-        }
+        Self { op, input, groups: Grouped::new(key), dirty: Dirty::default() }
     }
 
     pub(super) fn attach(&mut self, labels: &Labels, born: &mut Vec<Labels>) {
-        let (group, new) = self.groups.place(labels);
-        self.group_of.push(group);
-        if let Some(labels) = new {
-            self.totals.push(Total::default());
-            self.dirty.grow();
-            born.push(labels);
-        }
+        let empty = || Total { kept: Kept::of(self.op), present: 0, filtered: 0 };
+        born.extend(self.groups.attach(labels, &mut self.dirty, empty));
     }
 
     #[inline]
     pub(super) fn changed(&mut self, slot: u32, old: Cell, new: Cell) {
-        let group = self.group_of[slot as usize];
-        let squares = matches!(self.op, AggregateOp::Stddev | AggregateOp::Stdvar);
-        let sums = squares || matches!(self.op, AggregateOp::Sum | AggregateOp::Avg);
-        let total = &mut self.totals[group as usize];
+        let (group, total) = self.groups.of(slot);
         if !old.is_same(new) {
             total.count(old, u32::MAX);
             total.count(new, 1);
-            if sums && old.is_present() {
-                total.sum.remove(old.value);
+            if old.is_present() {
+                total.kept.remove(old.value);
             }
-            if sums && new.is_present() {
-                total.sum.add(new.value);
-            }
-            if squares && old.is_present() && old.value.is_finite() {
-                total.squares.add_product(-old.value, old.value);
-            }
-            if squares && new.is_present() && new.value.is_finite() {
-                total.squares.add_product(new.value, new.value);
+            if new.is_present() {
+                total.kept.add(new.value);
             }
         }
         self.dirty.mark(group);
@@ -77,7 +63,7 @@ impl Aggregation {
     #[inline]
     pub(super) fn settle(&mut self, context: &mut Context<'_>, updates: &mut Updates) {
         while let Some(group) = self.dirty.pop() {
-            let cell = match self.totals[group as usize] {
+            let cell = match self.groups.get(group) {
                 Total { present: 0, filtered: 0, .. } => Cell::MISSING,
                 Total { present: 0, .. } => Cell::filtered(f64::NAN),
                 _ => Cell::present(self.value(group, context)),
@@ -88,50 +74,54 @@ impl Aggregation {
 
     #[inline]
     fn value(&mut self, group: u32, context: &Context<'_>) -> f64 {
-        if !self.totals[group as usize].sum.is_sound() {
-            return self.large(group, context);
+        let total = self.groups.get(group);
+        if !total.kept.is_sound() {
+            return self.anew(group, context);
         }
-        let total = &self.totals[group as usize];
         let count = f64::from(total.present);
-        match self.op {
-            AggregateOp::Sum => total.sum.value(),
-            AggregateOp::Avg => total.sum.value() / count,
-            AggregateOp::Count => count,
-            AggregateOp::Stddev | AggregateOp::Stdvar if total.sum.has_non_finite() => f64::NAN,
-            AggregateOp::Stddev => variance(&total.sum, &total.squares, count).sqrt(),
-            AggregateOp::Stdvar => variance(&total.sum, &total.squares, count),
+        match (self.op, &total.kept) {
+            (AggregateOp::Sum, Kept::Sum(sum)) => sum.value(),
+            (AggregateOp::Avg, Kept::Sum(sum)) => sum.value() / count,
+            (AggregateOp::Count, _) => count,
+            (_, Kept::Spread(spread)) => self.deviation(spread.variance().unwrap_or(f64::NAN)),
             _ => 1.0,
         }
     }
 
-    /// Sums that have overflowed are made anew from the members.
+    fn deviation(&self, variance: f64) -> f64 {
+        if self.op == AggregateOp::Stddev { variance.sqrt() } else { variance }
+    }
+
+    /// What cannot be relied on is made anew from the members.
     #[cold]
-    fn large(&mut self, group: u32, context: &Context<'_>) -> f64 {
-        let slots = (0..self.group_of.len() as u32).filter(|s| self.group_of[*s as usize] == group);
-        let cells = slots.map(|slot| context.cell(self.input, slot)).filter(|c| c.is_present());
-        let values: Vec<f64> = cells.map(|cell| cell.value).collect();
-        let (mut sum, mut squares) = (Sum::default(), Sum::default());
-        for value in &values {
-            sum.add(*value);
-            if value.is_finite() {
-                squares.add_product(*value, *value);
-            }
-        }
-        let count = values.len() as f64;
-        let total = &mut self.totals[group as usize];
-        (total.sum, total.squares) = (sum, squares);
+    fn anew(&mut self, group: u32, context: &Context<'_>) -> f64 {
+        let mut kept = Kept::of(self.op);
+        self.values(group, context).for_each(|value| kept.add(value));
+        let is_sound = kept.is_sound();
+        self.groups.get_mut(group).kept = kept;
         match self.op {
-            _ if sum.is_sound() => self.value(group, context),
-            AggregateOp::Sum => values.iter().sum(),
-            AggregateOp::Avg => values.iter().map(|value| value / count).sum(),
-            _ => f64::NAN,
+            _ if is_sound => self.value(group, context),
+            // Too large for a double, which their mean may not be.
+            AggregateOp::Sum => self.values(group, context).sum(),
+            AggregateOp::Avg => {
+                let count = f64::from(self.groups.get(group).present);
+                self.values(group, context).map(|value| value / count).sum()
+            }
+            _ => self.deviation(self.values(group, context).collect::<Moments>().variance()),
         }
     }
 
+    /// The values of a group.
+    fn values(&self, group: u32, context: &Context<'_>) -> impl Iterator<Item = f64> {
+        let cells = self.groups.slots(group).map(|slot| context.cell(self.input, slot));
+        cells.filter(|cell| cell.is_present()).map(|cell| cell.value)
+    }
+
     pub(super) fn bytes(&self) -> usize {
-        self.totals.capacity() * size_of::<Total>()
-            + self.group_of.capacity() * size_of::<u32>()
-            + self.groups.bytes()
+        self.groups.bytes(|total| match &total.kept {
+            Kept::Spread(spread) => size_of_val(&**spread),
+            Kept::Nothing | Kept::Sum(_) => 0,
+        })
     }
 }
 
@@ -142,6 +132,43 @@ impl Total {
             Presence::Present => self.present = self.present.wrapping_add(by),
             Presence::Filtered => self.filtered = self.filtered.wrapping_add(by),
             Presence::Missing => {}
+        }
+    }
+}
+
+impl Kept {
+    fn of(op: AggregateOp) -> Self {
+        match op {
+            AggregateOp::Sum | AggregateOp::Avg => Self::Sum(Sum::default()),
+            AggregateOp::Stddev | AggregateOp::Stdvar => Self::Spread(Box::default()),
+            _ => Self::Nothing,
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, value: f64) {
+        match self {
+            Self::Nothing => {}
+            Self::Sum(sum) => sum.add(value),
+            Self::Spread(spread) => spread.add(value),
+        }
+    }
+
+    #[inline]
+    fn remove(&mut self, value: f64) {
+        match self {
+            Self::Nothing => {}
+            Self::Sum(sum) => sum.remove(value),
+            Self::Spread(spread) => spread.remove(value),
+        }
+    }
+
+    #[inline]
+    fn is_sound(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Sum(sum) => sum.is_sound(),
+            Self::Spread(spread) => spread.is_sound(),
         }
     }
 }

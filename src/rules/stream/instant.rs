@@ -90,13 +90,8 @@ impl Instant {
 
     #[inline]
     pub(super) fn wake(&mut self, timer: Timer, wheel: &mut Wheel) -> bool {
-        // A timer may outlive the slot it was set for: nothing is due there then.
         let track = self.tracks.get_mut(timer.unit as usize);
-        let rings = track.is_some_and(|track| track.alarm.rings(timer, wheel));
-        if rings {
-            self.dirty.mark(timer.unit);
-        }
-        rings
+        self.dirty.wake(track.map(|track| &mut track.alarm), timer, wheel)
     }
 
     #[inline]

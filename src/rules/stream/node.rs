@@ -78,6 +78,22 @@ impl Dirty {
         }
     }
 
+    /// A timer comes up, whose unit has this alarm: whether the unit is due, which marks it.
+    #[inline]
+    pub(super) fn wake(
+        &mut self,
+        alarm: Option<&mut Alarm>,
+        timer: Timer,
+        wheel: &mut Wheel,
+    ) -> bool {
+        // A timer may outlive the unit it was set for: nothing is due there then.
+        let rings = alarm.is_some_and(|alarm| alarm.rings(timer, wheel));
+        if rings {
+            self.mark(timer.unit);
+        }
+        rings
+    }
+
     pub(super) fn mark_all(&mut self) {
         (0..self.queued.len() as u32).for_each(|unit| self.mark(unit));
     }

@@ -1,10 +1,10 @@
 //! Aggregations whose value is found in the order of the members.
 
-use super::groups::{Groups, Key};
+use super::groups::{Grouped, Key};
 use super::members::Members;
 use super::node::{Cell, Context, Dirty, Updates};
 use super::stage::Operand;
-use super::window::ordered::quantile;
+use crate::promql::functions::statistics::quantile_of_sorted;
 use crate::promql::{AggregateOp, Labels};
 
 /// `min`, `max` and `quantile`.
@@ -12,46 +12,30 @@ use crate::promql::{AggregateOp, Labels};
 pub(super) struct Ranked {
     op: AggregateOp,
     parameter: Operand,
-    groups: Groups,
-    members: Vec<Members>,
-    /// The group of each slot of the input.
-    group_of: Vec<u32>,
+    groups: Grouped<Members>,
     pub(super) dirty: Dirty,
 }
 
 impl Ranked {
     pub(super) fn new(op: AggregateOp, parameter: Operand, key: Key) -> Self {
-        Self {
-            op,
-            parameter,
-            groups: Groups::new(key),
-            members: Vec::new(),
-            group_of: Vec::new(),
-            dirty: Dirty::default(),
-        }
+        Self { op, parameter, groups: Grouped::new(key), dirty: Dirty::default() }
     }
 
     pub(super) fn attach(&mut self, labels: &Labels, born: &mut Vec<Labels>) {
-        let (group, new) = self.groups.place(labels);
-        self.group_of.push(group);
-        if let Some(labels) = new {
-            self.members.push(Members::default());
-            self.dirty.grow();
-            born.push(labels);
-        }
+        born.extend(self.groups.attach(labels, &mut self.dirty, Members::default));
     }
 
     #[inline]
     pub(super) fn changed(&mut self, slot: u32, old: Cell, new: Cell) {
-        let group = self.group_of[slot as usize];
-        self.members[group as usize].change(slot, old, new);
+        let (group, members) = self.groups.of(slot);
+        members.change(slot, old, new);
         self.dirty.mark(group);
     }
 
     pub(super) fn settle(&mut self, context: &mut Context<'_>, updates: &mut Updates) {
         let parameter = self.parameter.value(context.at, context.inputs);
         while let Some(group) = self.dirty.pop() {
-            let members = &self.members[group as usize];
+            let members = self.groups.get(group);
             let (all, numbers) = (members.sorted(), members.numbers());
             let cell = if all.is_empty() {
                 members.absence()
@@ -60,7 +44,7 @@ impl Ranked {
                 let value = match self.op {
                     AggregateOp::Min => numbers.first().map(|member| member.0),
                     AggregateOp::Max => numbers.last().map(|member| member.0),
-                    _ => Some(quantile(parameter, all.len(), |place| all[place].0)),
+                    _ => Some(quantile_of_sorted(parameter, all.len(), |place| all[place].0)),
                 };
                 Cell::present(value.unwrap_or(f64::NAN))
             };
@@ -69,9 +53,6 @@ impl Ranked {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.members.capacity() * size_of::<Members>()
-            + self.members.iter().map(Members::bytes).sum::<usize>()
-            + self.group_of.capacity() * size_of::<u32>()
-            + self.groups.bytes()
+        self.groups.bytes(Members::bytes)
     }
 }

@@ -16,19 +16,19 @@ pub(super) struct Sum {
 impl Sum {
     #[inline]
     pub(super) fn add(&mut self, term: f64) {
-        if term.is_finite() { self.finite(term, 0.0) } else { self.count(term, 1) }
+        if term.is_finite() { self.add_exact(term, 0.0) } else { self.count(term, 1) }
     }
 
     #[inline]
     pub(super) fn remove(&mut self, term: f64) {
-        if term.is_finite() { self.finite(-term, 0.0) } else { self.count(term, u32::MAX) }
+        if term.is_finite() { self.add_exact(-term, 0.0) } else { self.count(term, u32::MAX) }
     }
 
     /// Adds the product of two, with all its digits.
     #[inline]
     pub(super) fn add_product(&mut self, a: f64, b: f64) {
         let (product, rest) = product(a, b);
-        self.finite(product, rest);
+        self.add_exact(product, rest);
     }
 
     /// The sum as a double.
@@ -58,13 +58,25 @@ impl Sum {
     #[inline]
     pub(super) fn minus_product(mut self, factor: f64, other: &Self) -> Self {
         let (product, rest) = product(-factor, other.high);
-        self.finite(product, rest - factor * other.low);
+        self.add_exact(product, rest - factor * other.low);
         self
     }
 
-    /// Adds a term, and what was left out when that was rounded.
+    /// The sum of the finite terms, as near as costs nothing.
     #[inline]
-    fn finite(&mut self, term: f64, rest: f64) {
+    pub(super) fn rounded(&self) -> f64 {
+        self.high
+    }
+
+    /// There are no finite terms any more: what rounding may have left of them goes.
+    #[inline]
+    pub(super) fn forget_finite(&mut self) {
+        (self.high, self.low) = (0.0, 0.0);
+    }
+
+    /// Adds a finite term, and what was left out when that was rounded.
+    #[inline]
+    pub(super) fn add_exact(&mut self, term: f64, rest: f64) {
         let sum = self.high + term;
         let part = sum - self.high;
         self.low += (self.high - (sum - part)) + (term - part) + rest;
@@ -82,7 +94,7 @@ impl Sum {
 
 /// A product and what its rounding left out (Dekker's, since the baseline has no fused operation).
 #[inline]
-fn product(a: f64, b: f64) -> (f64, f64) {
+pub(super) fn product(a: f64, b: f64) -> (f64, f64) {
     let product = a * b;
     let ((a_high, a_low), (b_high, b_low)) = (split(a), split(b));
     let rest = a_low * b_low - (((product - a_high * b_high) - a_low * b_high) - a_high * b_low);

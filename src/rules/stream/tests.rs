@@ -96,3 +96,38 @@ fn a_sample_of_the_future_waits_where_the_time_is_known() {
     rig.tick(60);
     assert_eq!(rig.shown(), "{i=1} 2 | {i=2} 2");
 }
+
+#[test]
+fn values_that_have_become_equal_deviate_by_nothing() {
+    for (expr, shown) in
+        [("stddev_over_time(x[1m])", "{i=1} 0 | {i=2} 0"), ("stddev by () (x)", "{} 0")]
+    {
+        let mut rig = Rig::new(expr);
+        for second in (0..200).step_by(10) {
+            let value = if second < 50 { 0.1 } else { 1e9 + 0.1 };
+            rig.push(second, &[("x{i=1}", value), ("x{i=2}", value)]);
+        }
+        assert_eq!(rig.shown(), shown, "{expr}");
+    }
+}
+
+#[test]
+fn values_far_from_all_others_leave_no_trace() {
+    let mut rig = Rig::new("stddev_over_time(x[1m])");
+    rig.push(0, &[("x{i=1}", 1.0), ("x{i=2}", 1.0)]);
+    rig.push(5, &[("x{i=1}", 1e200), ("x{i=2}", 1e30)]);
+    for second in (10..=70).step_by(10) {
+        let value = f64::from(u8::from(second % 20 == 0));
+        rig.push(second, &[("x{i=1}", value), ("x{i=2}", value)]);
+    }
+    assert_eq!(rig.shown(), "{i=1} 0.5 | {i=2} 0.5");
+}
+
+#[test]
+fn the_time_of_a_sample_is_looked_for_when_its_selector_says() {
+    let mut rig = Rig::new("timestamp(x @ 100)");
+    rig.push(50, &[("x{i=1}", 1.0)]);
+    rig.push(200, &[("x{i=1}", 1.0), ("x{i=2}", 1.0)]);
+    rig.tick(900);
+    assert_eq!(rig.shown(), "{i=1} 50");
+}

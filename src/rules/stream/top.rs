@@ -1,6 +1,6 @@
 //! `topk` and `bottomk`: members that stay what they are, as long as they are among the first.
 
-use super::groups::{Groups, Key};
+use super::groups::{Grouped, Key};
 use super::members::Members;
 use super::node::{Cell, Context, Dirty, Updates};
 use super::stage::Operand;
@@ -12,9 +12,7 @@ pub(super) struct Top {
     greatest: bool,
     parameter: Operand,
     input: u32,
-    groups: Groups,
-    members: Vec<Group>,
-    group_of: Vec<u32>,
+    groups: Grouped<Group>,
     pub(super) dirty: Dirty,
 }
 
@@ -29,31 +27,18 @@ struct Group {
 
 impl Top {
     pub(super) fn new(greatest: bool, parameter: Operand, input: u32, key: Key) -> Self {
-        Self {
-            greatest,
-            parameter,
-            input,
-            groups: Groups::new(key),
-            members: Vec::new(),
-            group_of: Vec::new(),
-            dirty: Dirty::default(),
-        }
+        let (groups, dirty) = (Grouped::new(key), Dirty::default());
+        Self { greatest, parameter, input, groups, dirty }
     }
 
     pub(super) fn attach(&mut self, labels: &Labels, born: &mut Vec<Labels>) {
-        let (group, new) = self.groups.place(labels);
-        self.group_of.push(group);
-        if new.is_some() {
-            self.members.push(Group::default());
-            self.dirty.grow();
-        }
+        self.groups.attach(labels, &mut self.dirty, Group::default);
         born.push(labels.clone());
     }
 
     #[inline]
     pub(super) fn changed(&mut self, slot: u32, old: Cell, new: Cell) {
-        let place = self.group_of[slot as usize];
-        let group = &mut self.members[place as usize];
+        let (place, group) = self.groups.of(slot);
         group.members.change(slot, old, new);
         group.touched.push(slot);
         self.dirty.mark(place);
@@ -64,7 +49,7 @@ impl Top {
         // What is not a number, or below one, chooses nothing.
         let k = if k >= 1.0 { k as usize } else { 0 };
         while let Some(place) = self.dirty.pop() {
-            let group = &mut self.members[place as usize];
+            let group = self.groups.get_mut(place);
             // Those that were chosen before may not be so now; those that are, are set below.
             for slot in group.chosen.drain(..).chain(group.touched.drain(..)) {
                 let cell = context.cell(self.input, slot);
@@ -86,13 +71,9 @@ impl Top {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let group = |group: &Group| {
-            size_of::<Group>()
-                + group.members.bytes()
+        self.groups.bytes(|group| {
+            group.members.bytes()
                 + (group.chosen.capacity() + group.touched.capacity()) * size_of::<u32>()
-        };
-        self.members.iter().map(group).sum::<usize>()
-            + self.group_of.capacity() * size_of::<u32>()
-            + self.groups.bytes()
+        })
     }
 }

@@ -47,7 +47,14 @@ fn of_call(call: &Call) -> Option<&'static str> {
         {
             return Some("its expression does not compile");
         }
-        Function::Timestamp | Function::Absent => return None,
+        // With a selector it is one operator, which looks when the selector does.
+        Function::Timestamp => {
+            return call.arguments.iter().find_map(|argument| match &argument.kind {
+                ExprKind::Selector(selector) => fixed_time(selector),
+                _ => None,
+            });
+        }
+        Function::Absent => return None,
         _ => {}
     }
     let ranges =

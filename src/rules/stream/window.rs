@@ -4,8 +4,8 @@ mod accumulator;
 mod counter;
 mod extreme;
 mod line;
-pub(super) mod moments;
-pub(super) mod ordered;
+mod moments;
+mod ordered;
 mod tail;
 
 use accumulator::Accumulators;
@@ -184,13 +184,8 @@ impl Window {
 
     #[inline]
     pub(super) fn wake(&mut self, timer: Timer, wheel: &mut Wheel) -> bool {
-        // A timer may outlive the slot it was set for: nothing is due there then.
         let track = self.tracks.get_mut(timer.unit as usize);
-        let rings = track.is_some_and(|track| track.alarm.rings(timer, wheel));
-        if rings {
-            self.dirty.mark(timer.unit);
-        }
-        rings
+        self.dirty.wake(track.map(|track| &mut track.alarm), timer, wheel)
     }
 
     pub(super) fn settle(&mut self, context: &mut Context<'_>, updates: &mut Updates) {

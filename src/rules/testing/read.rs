@@ -13,6 +13,7 @@ use super::notation;
 use crate::config::diagnostic::nearest;
 use crate::config::read::{Context, FromTable, FromToml, Node, Table, parsed};
 use crate::config::{Diagnostics, Loader, Located, Named, Place, parse_duration};
+use crate::promql::selector::Pattern::Equal;
 use crate::rules::expression;
 use crate::rules::plan::Pattern;
 use crate::rules::{RuleConfig, Severity, State};
@@ -263,7 +264,7 @@ fn series_of(text: &str) -> Result<(String, BTreeMap<String, String>), String> {
     let mut tags = BTreeMap::new();
     for matcher in selector.matchers {
         match matcher.pattern {
-            Pattern::Equal(value) => drop(tags.insert(matcher.label, value)),
+            Pattern::Promql(Equal(value)) => drop(tags.insert(matcher.label, value)),
             _ => return Err(format!("`{text}` is not one series: its labels need `=`")),
         }
     }

@@ -21,6 +21,12 @@ fn a_rate_reaches_to_the_bounds_that_are_near() {
 }
 
 #[test]
+fn a_rate_is_rounded_as_prometheus_rounds_it() {
+    let counter = window(&[(1, 100.0), (21, 101.0), (41, 103.0)]);
+    assert_eq!(rate(&counter, at(0), at(60)), Some(0.075_000_000_000_000_01));
+}
+
+#[test]
 fn a_counter_is_not_thought_to_have_been_below_zero() {
     let counter = window(&[(10, 1.0), (20, 11.0)]);
     assert_eq!(increase(&counter, at(0), at(20)), Some(11.0));

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use super::{Held, Link, NO_ALERT, Question, Seen, Thresholds, UNASKED, UNSEEN, UP};
 use crate::config::Named;
-use crate::rules::config::TARGET_UP;
 use crate::rules::engine::alerts::Alerts;
 use crate::rules::engine::index;
 use crate::rules::engine::saved::SeriesWords;
 use crate::rules::series::ALERTS;
 use crate::rules::{RuleConfig, Transition};
-use crate::sample::{Series, SeriesId, Timestamp, grow_tight, push_tight};
+use crate::sample::{Series, SeriesId, TARGET_UP, Timestamp, grow_tight, push_tight};
 
 impl Thresholds {
     pub(in crate::rules::engine) fn set_rules(&mut self, rules: &[Arc<Named<RuleConfig>>]) {

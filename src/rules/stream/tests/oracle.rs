@@ -145,12 +145,6 @@ impl Case {
         Ok(any)
     }
 
-    /// The evaluator's own regression loses digits where points lie close together.
-    fn is_near(&self, a: f64, b: f64) -> bool {
-        let loses = self.name.contains("predict_linear") || self.name.contains("deriv");
-        is_near(a, b) || (loses && (a - b).abs() <= 1e-6 * a.abs().max(b.abs()))
-    }
-
     fn keep(&mut self, time: Timestamp, samples: &[Sample]) {
         for sample in samples {
             let labels = Labels::of_series(&self.rig.catalogue.series(sample.series));
@@ -172,7 +166,7 @@ impl Case {
         tally.outputs += expected.len();
         let mut equal = expected.len() == found.len()
             && expected.iter().all(|(labels, value)| {
-                found.get(labels).is_some_and(|other| self.is_near(*value, *other))
+                found.get(labels).is_some_and(|other| is_near(*value, *other))
             });
         if !equal && self.chooses && same_values(&expected, &found) {
             tally.tied += 1;

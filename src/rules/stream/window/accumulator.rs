@@ -4,10 +4,11 @@
 use super::counter::Counter;
 use super::extreme::Extreme;
 use super::line::Line;
-use super::moments::{self, Moments};
+use super::moments;
 use super::ordered::Ordered;
 use super::{Function, Reading, Span};
 use crate::rules::stream::ring::Ring;
+use crate::rules::stream::spread::Spread;
 use crate::rules::stream::sum::Sum;
 use crate::rules::stream::tight;
 
@@ -25,7 +26,7 @@ enum Kept {
     Nothing,
     Counter(Vec<Counter>),
     Sum(Vec<Sum>),
-    Moments(Vec<Moments>),
+    Spread(Vec<Spread>),
     Extreme(Vec<Extreme>),
     Ordered(Vec<Ordered>),
     Line(Vec<Line>),
@@ -40,7 +41,7 @@ macro_rules! each {
             Kept::Nothing => $nothing,
             Kept::Counter($all) => $do,
             Kept::Sum($all) => $do,
-            Kept::Moments($all) => $do,
+            Kept::Spread($all) => $do,
             Kept::Extreme($all) => $do,
             Kept::Ordered($all) => $do,
             Kept::Line($all) => $do,
@@ -54,7 +55,7 @@ impl Accumulators {
         let kept = match function {
             Function::Rate | Function::Increase => Kept::Counter(Vec::new()),
             Function::Sum | Function::Avg => Kept::Sum(Vec::new()),
-            Function::Stddev | Function::Stdvar => Kept::Moments(Vec::new()),
+            Function::Stddev | Function::Stdvar => Kept::Spread(Vec::new()),
             Function::Min | Function::Max => Kept::Extreme(Vec::new()),
             Function::Quantile(_) => Kept::Ordered(Vec::new()),
             Function::Deriv | Function::PredictLinear(_) => Kept::Line(Vec::new()),
@@ -88,7 +89,7 @@ impl Accumulators {
             Kept::Nothing => {}
             Kept::Counter(all) => all[slot].enter(ring.last(), point),
             Kept::Sum(all) => all[slot].add(point.value),
-            Kept::Moments(all) => all[slot].enter(point.value),
+            Kept::Spread(all) => all[slot].add(point.value),
             Kept::Extreme(all) => {
                 all[slot].enter(ring, point.value, self.function == Function::Max);
             }
@@ -113,7 +114,7 @@ impl Accumulators {
             Kept::Nothing => {}
             Kept::Counter(all) => all[slot].leave(point, next),
             Kept::Sum(all) => all[slot].remove(point.value),
-            Kept::Moments(all) => all[slot].leave(point.value),
+            Kept::Spread(all) => all[slot].remove(point.value),
             Kept::Extreme(all) => all[slot].leave(),
             Kept::Ordered(all) => all[slot].remove(point.value),
             Kept::Line(all) => all[slot].leave(point, next),
@@ -130,6 +131,7 @@ impl Accumulators {
     pub(super) fn is_sound(&self, slot: u32) -> bool {
         match &self.kept {
             Kept::Line(all) => all[slot as usize].is_sound(),
+            Kept::Spread(all) => all[slot as usize].is_sound(),
             _ => true,
         }
     }
@@ -143,8 +145,8 @@ impl Accumulators {
             Kept::Counter(all) => return all[slot].read(function, ring, span),
             Kept::Extreme(all) => return all[slot].read(ring, span),
             Kept::Line(all) => return all[slot].read(function, ring, span),
-            Kept::Sum(all) => moments::read(&all[slot], function, ring),
-            Kept::Moments(all) => all[slot].read(function, ring),
+            Kept::Sum(all) => moments::sum(&all[slot], function, ring),
+            Kept::Spread(all) => moments::deviation(&all[slot], function, ring),
             Kept::Ordered(all) => all[slot].read(function),
             Kept::Steps(all) => f64::from(all[slot]),
         };

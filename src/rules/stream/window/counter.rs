@@ -1,6 +1,7 @@
 //! `rate`, `increase` and `delta`: the difference over the window, extrapolated to its ends.
 
 use super::{Function, Reading, Span};
+use crate::promql::functions::extrapolation::Extrapolation;
 use crate::rules::stream::ring::{Point, Ring};
 use crate::rules::stream::sum::Sum;
 
@@ -10,10 +11,6 @@ pub(super) struct Counter {
     lost: Sum,
     resets: u32,
 }
-
-/// How far beyond the mean distance of samples a window's end is still taken to belong to the
-/// series (promql/functions.go, extrapolatedRate).
-const THRESHOLD: f64 = 1.1;
 
 impl Counter {
     #[inline]
@@ -55,36 +52,20 @@ pub(super) fn extrapolated(function: Function, ring: &Ring, span: &Span, lost: f
     let (Some(first), Some(last), 2..) = (ring.first(), ring.last(), ring.len()) else {
         return Reading { value: None, ..Reading::until_first_leaves(0.0, ring, span) };
     };
-    let is_counter = function != Function::Delta;
     let difference = last.value - first.value + lost;
-    let sampled = seconds(last.time.as_nanos() - first.time.as_nanos());
-    let mut to_start = seconds(first.time.as_nanos() - span.start.as_nanos());
-    let mut to_end = seconds(span.end.as_nanos() - last.time.as_nanos());
-    let distance = sampled / (ring.len() - 1) as f64;
-    let threshold = distance * THRESHOLD;
-    let (starts_far, ends_far) = (to_start >= threshold, to_end >= threshold);
-    if starts_far {
-        to_start = distance / 2.0;
-    }
-    let mut stops_at_zero = false;
-    if is_counter && difference > 0.0 && first.value >= 0.0 {
-        let to_zero = sampled * (first.value / difference);
-        if to_zero < to_start {
-            to_start = to_zero;
-            stops_at_zero = true;
-        }
-    }
-    if ends_far {
-        to_end = distance / 2.0;
-    }
-    let mut factor = (sampled + to_start + to_end) / sampled;
-    if function == Function::Rate {
-        factor /= seconds(span.end.as_nanos() - span.start.as_nanos());
-    }
+    let growth = (function != Function::Delta).then_some(difference);
+    let bounds = (span.start, span.end);
+    let to_bounds = Extrapolation::new((first, last), ring.len(), bounds, growth);
+    let factor = match function {
+        Function::Rate => to_bounds.per_second(bounds),
+        _ => to_bounds.factor,
+    };
     let mut reading = Reading::until_first_leaves(difference * factor, ring, span);
-    let threshold_nanos = (threshold * 1e9) as i64;
-    match (starts_far, ends_far) {
-        (false, false) if !stops_at_zero => reading.change_at(last.time.shifted(threshold_nanos)),
+    let threshold_nanos = (to_bounds.threshold * 1e9) as i64;
+    match (to_bounds.starts_far, to_bounds.ends_far) {
+        (false, false) if !to_bounds.begins_at_zero => {
+            reading.change_at(last.time.shifted(threshold_nanos));
+        }
         (true, true) => {
             let near = first.time.shifted(span.end.as_nanos() - span.start.as_nanos());
             reading.change_at(near.shifted(-threshold_nanos));
@@ -92,8 +73,4 @@ pub(super) fn extrapolated(function: Function, ring: &Ring, span: &Span, lost: f
         _ => reading.drifts = true,
     }
     reading
-}
-
-fn seconds(nanos: i64) -> f64 {
-    nanos as f64 / 1e9
 }

@@ -2,7 +2,7 @@
 
 use super::counter::extrapolated;
 use super::{Function, Reading, Span};
-use crate::promql::functions::window::apply;
+use crate::promql::functions::window::{apply, idelta, irate};
 use crate::promql::{self, functions::Point};
 use crate::rules::stream::ring::Ring;
 
@@ -20,21 +20,15 @@ pub(super) fn read(function: Function, ring: &Ring, span: &Span) -> Reading {
     }
 }
 
-/// From the last two points (promql/functions.go, instantValue).
+/// From the last two points.
 fn instant(function: Function, ring: &Ring, span: &Span) -> Reading {
     let len = ring.len();
     if len < 2 {
         return Reading { value: None, ..Reading::until_first_leaves(0.0, ring, span) };
     }
-    let (before, last) = (ring.get(len - 2), ring.get(len - 1));
-    let mut value = last.value - before.value;
-    if function == Function::Irate {
-        if last.value < before.value {
-            value = last.value;
-        }
-        value /= (last.time.as_nanos() - before.time.as_nanos()) as f64 / 1e9;
-    }
-    Reading::until_leaves(value, before.time, span)
+    let pair = [ring.get(len - 2), ring.get(len - 1)];
+    let value = if function == Function::Irate { irate(&pair) } else { idelta(&pair) };
+    Reading { value, ..Reading::until_leaves(0.0, pair[0].time, span) }
 }
 
 /// By the evaluator's own function, from all points: it takes as long as the window is.
