@@ -46,10 +46,10 @@ fn table(agent: &Fake, version: &str) -> Polled {
 #[tokio::test]
 async fn a_table_is_read_as_in_version_2c_and_by_few_requests() {
     let requests = Arc::new(AtomicUsize::new(0));
-    let counted = requests.clone();
+    let (counted, values) = (requests.clone(), values());
     let agent = Fake::start(NOW, move |request| {
         counted.fetch_add(1, Ordering::Relaxed);
-        values().answer(request)
+        values.answer(request)
     })
     .await;
     let expected = table(&agent, "2c").good().await;
@@ -66,11 +66,12 @@ async fn a_table_is_read_as_in_version_2c_and_by_few_requests() {
 #[tokio::test]
 async fn an_agent_that_bears_little_is_asked_for_less() {
     const TOO_BIG: u8 = 1;
-    let agent = Fake::start(NOW, |request| {
+    let values = values();
+    let agent = Fake::start(NOW, move |request| {
         if values_asked(request) > 3 {
             return refuse(TOO_BIG, request);
         }
-        values().answer(request)
+        values.answer(request)
     })
     .await;
     let read = table(&agent, "1").good().await;
