@@ -11,6 +11,7 @@ use crate::config::{Config, Diagnostics};
 
 /// What `check` takes.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Exit codes: 0 if a daemon can run by it, warnings or not; 78 if not.")]
 pub(super) struct Args {
     /// Print mistakes and warnings as JSON
     #[arg(long)]
