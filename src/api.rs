@@ -17,10 +17,11 @@ mod rules;
 mod serve;
 mod write;
 
+pub use access::Access;
 pub use query::whole;
+pub use serve::Server;
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,11 +31,9 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use crate::actions::ActionStatus;
-use crate::config::{Named, Secret, Target};
+use crate::config::{Named, Target};
 use crate::events::Events;
 use crate::history::History;
 use crate::ingest::Ingest;
@@ -128,24 +127,17 @@ pub struct Api<D> {
     pub history: Arc<dyn History>,
     /// The clock.
     pub clock: Arc<Clock>,
-    /// What clients must present, if anything.
-    pub token: Option<Secret>,
 }
 
 impl<D: Daemon> Api<D> {
-    /// Serves on a listener that is bound already, until `shutdown` is done and the answers under
-    /// way have ended (or [`serve::GRACE`] has passed).
-    pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-        let local =
-            listener.local_addr().is_ok_and(|address: SocketAddr| address.ip().is_loopback());
-        let closing = CancellationToken::new();
-        let router = self.router(local, closing.clone());
-        serve::serve(listener, router, shutdown, closing).await;
+    /// What serves it.
+    #[must_use]
+    pub fn server(self) -> Server {
+        Server::new(self.router())
     }
 
-    fn router(self, local: bool, closing: CancellationToken) -> Router {
-        let stream = events::Stream::new(self.events, &self.metrics, closing);
-        let access = Arc::new(access::Access::new(self.token, local));
+    fn router(self) -> Router {
+        let stream = events::Stream::new(self.events, &self.metrics);
         let pushes = write::Pushes::new(self.ingest);
         let queries = query::Queries::new(self.history, &self.metrics);
         let shared = Arc::new(Shared {
@@ -178,9 +170,8 @@ impl<D: Daemon> Api<D> {
             )
             .route("/api/v2/write", post(write::version_2::<D>))
             .route("/write", post(write::version_1::<D>));
-        let queries = query::routes::<D>()
-            .layer(middleware::from_fn_with_state(access.clone(), access::check));
-        let guarded = guarded.layer(middleware::from_fn_with_state(access, access::check));
+        let queries = query::routes::<D>().layer(middleware::from_fn(access::check));
+        let guarded = guarded.layer(middleware::from_fn(access::check));
         let health = || get(health::ready::<D>);
         Router::new()
             .route("/healthz", get(health::alive))

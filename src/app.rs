@@ -10,7 +10,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -32,10 +31,12 @@ use crate::store::Store;
 use crate::supervisor::{Board, Changes, Env, Supervisor};
 
 mod keepers;
+mod listening;
 mod myself;
 mod view;
 
 use keepers::Keepers;
+use listening::{Bound, Listening};
 use view::View;
 
 /// What queues get to empty themselves; with the rest of the shutdown it stays below the five
@@ -55,9 +56,14 @@ pub enum StartError {
     )]
     InUse(PathBuf),
     /// The HTTP listener cannot be opened.
-    #[error("cannot listen on {0} (`listen` in [api]): {1}")]
-    Listen(SocketAddr, #[source] io::Error),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
 }
+
+/// An address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {0} (`listen` in [api]): {1}")]
+pub struct ListenError(SocketAddr, #[source] io::Error);
 
 /// The running daemon.
 #[derive(Debug)]
@@ -67,7 +73,7 @@ pub struct App {
     view: Arc<View>,
     ingest: Arc<Ingest>,
     metrics: Arc<Metrics>,
-    address: SocketAddr,
+    listening: Listening,
     tasks: JoinSet<()>,
     /// Ends the API, and the store's task.
     stop: CancellationToken,
@@ -94,7 +100,7 @@ impl App {
         let started = Instant::now();
         let config = Arc::new(config);
         let lock = lock_state_dir(&config.state_dir)?;
-        let (listener, address) = listen(config.api.listen).await?;
+        let bound = Bound::open(config.api.listen)?;
         let metrics = Arc::new(Metrics::default());
         let clock = Arc::new(Clock::system());
         let gauges = about(&metrics, &clock, lock.is_some());
@@ -140,10 +146,10 @@ impl App {
             ingest: ingest.clone(),
             history: store.clone(),
             clock,
-            token: config.api.token.clone(),
         };
-        tasks.spawn(api.serve(listener, stop.clone().cancelled_owned()));
-        announce(&config, address);
+        let (token, until) = (config.api.token.clone(), stop.child_token());
+        let listening = Listening::start(api.server(), bound, token, &mut tasks, until);
+        announce(&config, listening.address());
         let (reloads, pipeline) = (reloads(&metrics), handle);
         let kept = Kept { _lock: lock, _gauges: gauges };
         Ok(Self {
@@ -153,7 +159,7 @@ impl App {
             ingest,
             reloads,
             metrics,
-            address,
+            listening,
             tasks,
             stop,
             store,
@@ -164,7 +170,7 @@ impl App {
     /// Where the API listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.listening.address()
     }
 
     /// The targets as they stand.
@@ -197,16 +203,22 @@ impl App {
 
     /// Takes over another configuration: what did not change goes on undisturbed.
     ///
-    /// Rules and actions change first, so that no sample of a new target meets old rules.
-    pub async fn reload(&mut self, config: Config) -> Changes {
+    /// Rules and actions change before targets, so that no sample of a new target meets old rules.
+    ///
+    /// # Errors
+    /// An address that cannot be listened on: nothing is taken over then.
+    pub async fn reload(&mut self, config: Config) -> Result<Changes, ListenError> {
         let config = Arc::new(config);
         let old = self.view.config();
-        if old.api != config.api || old.state_dir != config.state_dir {
-            warn!("[api] and state_dir change only at a restart; the old ones go on");
+        let prepared = self.listening.prepare(&old.api, &config.api)?;
+        if old.state_dir != config.state_dir {
+            warn!("state_dir changes only at a restart; the old one goes on");
         }
         if !old.store.starts_like(&config.store) {
             warn!("of [store], the journal's keys and `enabled` change only at a restart");
         }
+        let (token, until) = (config.api.token.clone(), self.stop.child_token());
+        self.listening.change(prepared, token, &mut self.tasks, until);
         self.store.set_limits(config.store.limits());
         self.pipeline.reload(config.clone()).await;
         let changes = self.supervisor.update(&config.targets).await;
@@ -220,7 +232,7 @@ impl App {
             kept = changes.kept,
             "reloaded the configuration"
         );
-        changes
+        Ok(changes)
     }
 
     /// Counts a configuration that was refused; the one before goes on.
@@ -246,14 +258,6 @@ fn announce(config: &Config, address: SocketAddr) {
         actions = config.actions.len(), sinks = config.sinks.len(),
         api = %address, "started"
     );
-}
-
-/// A listener, and where it listens.
-async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
-    let refused = |error| StartError::Listen(at, error);
-    let listener = TcpListener::bind(at).await.map_err(refused)?;
-    let address = listener.local_addr().map_err(refused)?;
-    Ok((listener, address))
 }
 
 /// The actions, with what they were not done with before.

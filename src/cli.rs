@@ -32,13 +32,28 @@ const EXIT_CONFIG: u8 = 78;
 /// Where the configuration is looked for when none is named.
 const DEFAULT_CONFIG: &str = "/etc/watchpost/config.toml";
 
+/// Under which heading help shows the options all commands have.
+const COMMON: &str = "Common options";
+
+/// What help says after all commands.
+const FIRST_STEPS: &str = "\
+`watchpost run` needs no configuration: without one it watches this host, and shows what it sees at \
+http://127.0.0.1:9465/. `watchpost check --config FILE` finds what is wrong with a configuration.
+
+Exit codes: 0 done, 1 failed, 2 wrong arguments, 78 wrong configuration.";
+
+/// What help says after the daemon's options.
+const RUNNING: &str = "\
+Runs in the foreground, logs to standard error, and shows its page at the address in [api], \
+http://127.0.0.1:9465/ by default. SIGHUP reads the configuration again, SIGTERM or Ctrl-C ends it.";
+
 /// Watches networks and sensors: polls, judges every sample as it arrives, alerts and acts.
 #[derive(Debug, Parser)]
-#[command(name = "watchpost", version, max_term_width = 100)]
+#[command(name = "watchpost", version, max_term_width = 100, after_help = FIRST_STEPS)]
 pub struct Cli {
     /// The configuration file [default: /etc/watchpost/config.toml if there is one, else a
     /// built-in configuration that watches this host]
-    #[arg(long, short, global = true, value_name = "FILE")]
+    #[arg(long, short, global = true, help_heading = COMMON, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
     log: log::Args,
@@ -48,25 +63,26 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the daemon (the default)
+    /// Run the daemon; the same as no command
+    #[command(after_help = RUNNING)]
     Run,
-    /// Check the configuration: 0, or 78 with every mistake
+    /// Check the configuration, and show every mistake with its place
     Check(check::Args),
     /// Print the JSON Schema of the configuration, for editors
     Schema,
     /// Poll one target once and print what it says
     Probe(probe::Args),
-    /// Print or draw what an expression yields
+    /// Evaluate a PromQL expression, and print or draw what it yields
     Query(query::Args),
     /// Print the alerts of a running daemon
     Alerts(alerts::Args),
-    /// Say why a rule fires or does not, by a running daemon
+    /// Ask a running daemon why a rule fires, or why it does not
     Explain(explain::Args),
     /// Run rule tests
     Test(test::Args),
-    /// Run rules over history: what would have fired
+    /// Run rules over history, and show what would have fired
     Backtest(backtest::Args),
-    /// Look after the journal
+    /// Verify the journal, where samples are kept first
     #[command(subcommand)]
     Journal(journal::Command),
     /// Show a daemon's alerts on this desktop

@@ -24,8 +24,8 @@ pub(crate) use kinds::kinds;
 pub use load::Loader;
 pub use read::Located;
 pub use schema::schema;
-pub(crate) use types::read_bounded;
 pub use types::{ByteSize, Glob, HostPort, Regex, Secret, parse_duration, show_duration};
+pub(crate) use types::{no_url, read_bounded};
 
 use crate::actions::ActionConfig;
 use crate::journal::{Fsync, Limits};

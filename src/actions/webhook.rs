@@ -30,8 +30,8 @@ use serde_json::Value as Json;
 use url::Url;
 
 use super::{Action, Kind, Notice, Rejected};
-use crate::config::Secret;
 use crate::config::read::{Context, FromTable, FromToml, Key, Node, Table};
+use crate::config::{Secret, no_url};
 use crate::http_client::{self, HttpClient, HttpErrorKind, Options, Request, Response};
 use crate::pollers::Shared;
 use crate::template::Template;
@@ -114,7 +114,7 @@ impl FromToml for HookUrl {
                 None
             }
             Err(error) => {
-                cx.error(node.span(), format!("not a URL: {error}"));
+                cx.error(node.span(), format!("not a URL: {}", no_url(error)));
                 None
             }
         }

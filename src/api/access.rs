@@ -4,27 +4,39 @@
 //! it: by a name that resolves to 127.0.0.1 (DNS rebinding) to read, by a form to write. Both
 //! give themselves away by the headers `Host` and `Origin`, which a page cannot forge.
 
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
+use tokio_util::sync::CancellationToken;
 
 use super::prometheus::error;
 use crate::config::Secret;
 
-/// The rule by which requests are let in.
+/// Whom a listener lets in. Each listener has its own, so that one that ends does not let in whom
+/// only the next one should.
 #[derive(Debug)]
-pub(super) struct Access {
+pub struct Access(RwLock<Terms>);
+
+/// The rule by which requests are let in, until another takes its place.
+#[derive(Debug)]
+struct Terms {
     token: Option<Secret>,
     /// The listener is on a loopback address.
     local: bool,
+    over: CancellationToken,
 }
+
+/// What a request was let in by, as an extension of it: cancelled when that is over. Answers end by
+/// themselves; what goes on for as long as its client listens must end then.
+#[derive(Debug, Clone)]
+pub(super) struct Admission(pub(super) CancellationToken);
 
 /// Why a request is refused.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,8 +47,40 @@ enum Refusal {
 }
 
 impl Access {
-    pub(super) const fn new(token: Option<Secret>, local: bool) -> Self {
-        Self { token, local }
+    /// Of a listener at this address.
+    #[must_use]
+    pub fn new(address: SocketAddr, token: Option<Secret>) -> Self {
+        Self(RwLock::new(Terms::new(token, address.ip().is_loopback())))
+    }
+
+    /// Demands this token from the next request on. If it is another, streams end, so that their
+    /// clients come back and show it.
+    pub fn demand(&self, token: Option<Secret>) {
+        let mut terms = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if terms.token != token {
+            terms.over.cancel();
+            *terms = Terms::new(token, terms.local);
+        }
+    }
+
+    /// Ends streams, for their listener ends.
+    pub(super) fn end(&self) {
+        self.terms().over.cancel();
+    }
+
+    fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<Admission, Refusal> {
+        let terms = self.terms();
+        terms.judge(uri, headers).map(|()| Admission(terms.over.clone()))
+    }
+
+    fn terms(&self) -> RwLockReadGuard<'_, Terms> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Terms {
+    fn new(token: Option<Secret>, local: bool) -> Self {
+        Self { token, local, over: CancellationToken::new() }
     }
 
     fn judge(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
@@ -93,12 +137,15 @@ fn names_this_machine(host: &str) -> bool {
 
 /// Lets a request through, or says why not.
 pub(super) async fn check(
-    State(access): State<Arc<Access>>,
-    request: Request,
+    Extension(access): Extension<Arc<Access>>,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    let refusal = match access.judge(request.uri(), request.headers()) {
-        Ok(()) => return next.run(request).await,
+    let refusal = match access.admit(request.uri(), request.headers()) {
+        Ok(admission) => {
+            request.extensions_mut().insert(admission);
+            return next.run(request).await;
+        }
         Err(refusal) => refusal,
     };
     match refusal {
@@ -139,8 +186,8 @@ mod tests {
 
     #[test]
     fn with_a_token_only_the_token_counts() {
-        let access = Access::new(Some(Secret::new("s3cret")), true);
-        let judge = |list: &[(&'static str, &str)]| access.judge(&PAGE, &headers(list));
+        let terms = Terms::new(Some(Secret::new("s3cret")), true);
+        let judge = |list: &[(&'static str, &str)]| terms.judge(&PAGE, &headers(list));
         assert_eq!(judge(&[("authorization", "Bearer s3cret"), ("host", "nas.example")]), Ok(()));
         for right in ["bearer  s3cret", "Token s3cret", "Basic dTpzM2NyZXQ=", "basic OnMzY3JldA=="]
         {
@@ -161,7 +208,7 @@ mod tests {
             assert_eq!(judge(&[("authorization", wrong)]), Err(Refusal::NoToken), "{wrong}");
         }
         assert_eq!(judge(&[]), Err(Refusal::NoToken));
-        let by_query = |uri: &'static str| access.judge(&Uri::from_static(uri), &headers(&[]));
+        let by_query = |uri: &'static str| terms.judge(&Uri::from_static(uri), &headers(&[]));
         assert_eq!(by_query("/write?db=d&u=me&p=s3cret"), Ok(()));
         assert_eq!(by_query("/write?db=d&u=me&p=s3"), Err(Refusal::NoToken));
         assert_eq!(by_query("/metrics?p=s3cret"), Err(Refusal::NoToken));
@@ -169,23 +216,23 @@ mod tests {
 
     #[test]
     fn without_a_token_a_local_listener_answers_no_rebound_name() {
-        let access = Access::new(None, true);
+        let terms = Terms::new(None, true);
         for own in ["localhost", "LOCALHOST.:9465", "a.localhost", "127.0.0.1:9465", "[::1]:9465"] {
-            assert_eq!(access.judge(&PAGE, &headers(&[("host", own)])), Ok(()), "{own}");
+            assert_eq!(terms.judge(&PAGE, &headers(&[("host", own)])), Ok(()), "{own}");
         }
         for foreign in ["evil.example", "evil.example:9465", "localhost.evil.example", "", "a b"] {
-            let judged = access.judge(&PAGE, &headers(&[("host", foreign)]));
+            let judged = terms.judge(&PAGE, &headers(&[("host", foreign)]));
             assert_eq!(judged, Err(Refusal::ForeignHost), "{foreign}");
         }
-        assert_eq!(access.judge(&PAGE, &headers(&[])), Ok(()), "no browser sends no host");
-        assert_eq!(Access::new(None, false).judge(&PAGE, &headers(&[("host", "nas.lan")])), Ok(()));
+        assert_eq!(terms.judge(&PAGE, &headers(&[])), Ok(()), "no browser sends no host");
+        assert_eq!(Terms::new(None, false).judge(&PAGE, &headers(&[("host", "nas.lan")])), Ok(()));
     }
 
     #[test]
     fn without_a_token_no_other_site_may_write() {
         let judge = |origin: &str| {
             let headers = headers(&[("host", "127.0.0.1:9465"), ("origin", origin)]);
-            Access::new(None, true).judge(&PAGE, &headers)
+            Terms::new(None, true).judge(&PAGE, &headers)
         };
         assert_eq!(judge("http://127.0.0.1:9465"), Ok(()));
         for foreign in ["http://evil.example", "null", "http://127.0.0.1:80", ""] {

@@ -5,13 +5,14 @@
 //! `Last-Event-ID` first gets what it missed, as far as [`Events`] keeps it. One that asks by
 //! `?firing` first gets the alerts that fire, the worst first, as if they had just begun, and then
 //! `event: current`, which says how many they are. One that reads slower than things happen is cut
-//! off, and the loss is counted.
+//! off, and the loss is counted; one whose token is no longer the one demanded, or whose listener
+//! ends, is sent away to come back.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::sse::{Event as Frame, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -20,6 +21,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::access::Admission;
 use super::prometheus::{Asked, error};
 use super::{Daemon, Handle};
 use crate::events::{Event, Events, Numbered};
@@ -47,11 +49,10 @@ pub(super) struct Stream {
     places: Arc<Semaphore>,
     clients: Gauge,
     lost: Counter,
-    closing: CancellationToken,
 }
 
 impl Stream {
-    pub(super) fn new(events: Events, metrics: &Metrics, closing: CancellationToken) -> Self {
+    pub(super) fn new(events: Events, metrics: &Metrics) -> Self {
         Self {
             events,
             places: Arc::new(Semaphore::new(CLIENTS_MAX)),
@@ -65,7 +66,6 @@ impl Stream {
                 "Events clients of the live stream missed for being too slow.",
                 &[],
             ),
-            closing,
         }
     }
 
@@ -83,6 +83,8 @@ struct Client<D> {
     firing: std::vec::IntoIter<Frame>,
     missed: std::vec::IntoIter<Numbered>,
     receiver: broadcast::Receiver<Numbered>,
+    /// Cancelled when it may listen no longer.
+    over: CancellationToken,
     api: Arc<super::Shared<D>>,
     place: Option<OwnedSemaphorePermit>,
     greeted: bool,
@@ -108,9 +110,8 @@ impl<D> Client<D> {
         if let Some(missed) = self.missed.next() {
             return Some(frame(&missed, events));
         }
-        let closing = &self.api.stream.closing;
         let received = tokio::select! {
-            () = closing.cancelled() => return None,
+            () = self.over.cancelled() => return None,
             received = self.receiver.recv() => received,
         };
         match received {
@@ -157,6 +158,7 @@ async fn firing<D: Daemon>(api: &super::Shared<D>) -> Vec<Frame> {
 /// The stream, for as long as the client listens.
 pub(super) async fn stream<D: Daemon>(
     State(api): Handle<D>,
+    Extension(Admission(over)): Extension<Admission>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
@@ -178,6 +180,7 @@ pub(super) async fn stream<D: Daemon>(
         firing: firing.into_iter(),
         missed: missed.into_iter(),
         receiver,
+        over,
         api,
         place: Some(place),
         greeted: false,

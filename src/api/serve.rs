@@ -1,4 +1,5 @@
-//! The accept loop: connections within bounds, and an end that does not wait for ever.
+//! Connections: accepted on one listener after another, within bounds, and an end of each listener
+//! that does not wait for ever.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -18,7 +19,9 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// Connections at once; more wait in the kernel's queue until one ends. Enough for a page and a
+use super::access::Access;
+
+/// Connections at once, of all listeners; more wait in the kernel's queue until one ends. Enough for a page and a
 /// Grafana on many screens, few enough that their buffers stay within 16 MiB.
 const CONNECTIONS_MAX: usize = 256;
 
@@ -39,51 +42,68 @@ const UNREAD_MAX: Duration = Duration::from_secs(30);
 /// A pause after a failed accept: it fails for want of descriptors, which takes time to pass.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long answers under way may take to end at shutdown: a fifth of the drain's five seconds.
-pub(super) const GRACE: Duration = Duration::from_secs(1);
+/// How long answers under way may take to end when their listener does: a fifth of the five seconds
+/// the daemon has to drain.
+const GRACE: Duration = Duration::from_secs(1);
 
-/// Serves until `shutdown`, then tells `closing`, lets answers under way end, and returns.
-pub(super) async fn serve(
-    listener: TcpListener,
+/// The API, for one listener after another.
+#[derive(Debug, Clone)]
+pub struct Server {
     router: Router,
-    shutdown: impl Future<Output = ()>,
-    closing: CancellationToken,
-) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    let mut shutdown = std::pin::pin!(shutdown);
-    let mut accepts = true;
-    loop {
-        let accept = async {
-            let place = places.clone().acquire_owned().await.expect("never closed");
-            (listener.accept().await, place)
-        };
-        tokio::select! {
-            () = &mut shutdown => break,
-            Some(_) = connections.join_next() => {}
-            (accepted, place) = accept => match accepted {
-                Ok((stream, peer)) => {
-                    accepts = true;
-                    let (router, closing) = (router.clone(), closing.clone());
-                    connections.spawn(async move {
-                        connection(stream, peer.ip(), router, closing).await;
-                        drop(place);
-                    });
-                }
-                Err(error) => {
-                    if std::mem::replace(&mut accepts, false) {
-                        tracing::warn!(%error, "cannot accept connections");
-                    }
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
-        }
+    places: Arc<Semaphore>,
+}
+
+impl Server {
+    pub(super) fn new(router: Router) -> Self {
+        Self { router, places: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
     }
-    drop(listener);
-    closing.cancel();
-    let drained = async { while connections.join_next().await.is_some() {} };
-    if timeout(GRACE, drained).await.is_err() {
-        tracing::debug!(left = connections.len(), "connections were cut off");
+
+    /// Serves on a listener that is bound already, and whom `access` lets in, until `shutdown` is
+    /// done; then ends streams, lets answers under way end for [`GRACE`], and returns.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        access: Arc<Access>,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        let closing = CancellationToken::new();
+        let mut connections = JoinSet::new();
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut accepts = true;
+        loop {
+            let accept = async {
+                let place = self.places.clone().acquire_owned().await.expect("never closed");
+                (listener.accept().await, place)
+            };
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(_) = connections.join_next() => {}
+                (accepted, place) = accept => match accepted {
+                    Ok((stream, peer)) => {
+                        accepts = true;
+                        let (router, access) = (self.router.clone(), access.clone());
+                        let closing = closing.clone();
+                        connections.spawn(async move {
+                            connection(stream, Peer(peer.ip()), access, router, closing).await;
+                            drop(place);
+                        });
+                    }
+                    Err(error) => {
+                        if std::mem::replace(&mut accepts, false) {
+                            tracing::warn!(%error, "cannot accept connections");
+                        }
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+        drop(listener);
+        access.end();
+        closing.cancel();
+        let drained = async { while connections.join_next().await.is_some() {} };
+        if timeout(GRACE, drained).await.is_err() {
+            tracing::debug!(left = connections.len(), "connections were cut off");
+        }
     }
 }
 
@@ -91,7 +111,13 @@ pub(super) async fn serve(
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) IpAddr);
 
-async fn connection(stream: TcpStream, peer: IpAddr, router: Router, closing: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    peer: Peer,
+    access: Arc<Access>,
+    router: Router,
+    closing: CancellationToken,
+) {
     let socket = SockRef::from(&stream);
     // Either refused by a strange kernel costs latency or a place, no more.
     if let Err(error) =
@@ -101,7 +127,8 @@ async fn connection(stream: TcpStream, peer: IpAddr, router: Router, closing: Ca
     }
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(access.clone());
         router.call(request)
     });
     let connection = http1::Builder::new()

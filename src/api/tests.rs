@@ -5,11 +5,12 @@ use std::path::Path;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::config::{Config, Loader};
+use crate::config::{Config, Loader, Secret};
 use crate::events::{Event, TargetEvent};
 use crate::pollers::Reason;
 use crate::promql::memory::MemorySource;
@@ -63,6 +64,7 @@ pub(super) struct Server {
     pub(super) address: SocketAddr,
     pub(super) metrics: Arc<Metrics>,
     events: Events,
+    access: Arc<Access>,
     closing: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -87,12 +89,13 @@ impl Server {
             ingest: Arc::new(ingest(&metrics)),
             history,
             clock: Arc::new(Clock::system()),
-            token: token.map(Secret::new),
         };
+        let access = Arc::new(Access::new(address, token.map(Secret::new)));
         let closing = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(api.serve(listener, closing.clone().cancelled_owned()));
-        Self { address, metrics, events, closing, tasks }
+        let shutdown = closing.clone().cancelled_owned();
+        tasks.spawn(api.server().serve(listener, access.clone(), shutdown));
+        Self { address, metrics, events, access, closing, tasks }
     }
 
     /// What comes back for these bytes until the connection ends.
@@ -436,6 +439,50 @@ async fn the_live_stream_tells_what_happens_and_ends_at_shutdown() {
     let mut rest = String::new();
     stream.read_to_string(&mut rest).await.unwrap();
     assert!(rest.ends_with("0\r\n\r\n"), "the stream was not ended in order: {rest:?}");
+}
+
+#[tokio::test]
+async fn another_token_is_demanded_at_once_and_of_the_live_stream_too() {
+    let server = Server::start(Fixed::default(), Some("one")).await;
+    let [one, two] = ["one", "two"].map(|token| format!("Authorization: Bearer {token}\r\n"));
+    let mut stream = server.listen_with(&one).await;
+    server.access.demand(Some(Secret::new("one")));
+    server.events.publish(target_event("first"));
+    line_with(&mut stream, "first").await;
+    server.access.demand(Some(Secret::new("two")));
+    let mut rest = String::new();
+    let ended = tokio::time::timeout(LIMIT, stream.read_to_string(&mut rest)).await;
+    assert!(ended.is_ok_and(|read| read.is_ok()) && rest.ends_with("0\r\n\r\n"), "{rest:?}");
+    assert_eq!(server.get("/metrics", &one).await.0, 401);
+    assert_eq!(server.get("/metrics", &two).await.0, 200);
+    let mut stream = server.listen_with(&two).await;
+    server.events.publish(target_event("second"));
+    line_with(&mut stream, "second").await;
+    server.access.demand(None);
+    assert_eq!(server.get("/metrics", "").await.0, 200);
+}
+
+#[tokio::test]
+async fn an_answer_under_way_ends_before_its_connection_when_the_listener_does() {
+    let mut server = Server::start(Fixed::default(), None).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let form = "query=1%2B1";
+    let head = format!(
+        "POST /api/v1/query HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nExpect: 100-continue\r\n\r\n",
+        form.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut stream = BufReader::new(stream);
+    // It asks for the body once a handler reads it.
+    line_with(&mut stream, "100 Continue").await;
+    server.closing.cancel();
+    stream.write_all(form.as_bytes()).await.unwrap();
+    let mut rest = String::new();
+    tokio::time::timeout(LIMIT, stream.read_to_string(&mut rest)).await.unwrap().unwrap();
+    assert!(rest.contains("200 OK") && rest.contains("connection: close"), "{rest}");
+    tokio::time::timeout(LIMIT, server.tasks.join_next()).await.unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
 }
 
 #[tokio::test]

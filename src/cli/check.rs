@@ -11,6 +11,7 @@ use crate::config::{Config, Diagnostics};
 
 /// What `check` takes.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Exit codes: 0 if a daemon can run by it, warnings or not; 78 if not.")]
 pub(super) struct Args {
     /// Print mistakes and warnings as JSON
     #[arg(long)]
@@ -154,7 +155,7 @@ mod tests {
         let result = load("nope = 1\n");
         let text = shown(&result, &Paint::PLAIN);
         assert!(text.contains(":1:1: unknown key `nope`"), "{text}");
-        assert!(!text.contains('\u{1b}'));
+        assert!(!text.contains('\u{1b}') && !text.contains("no targets"), "{text}");
         assert!(shown(&result, &Paint::COLOR).contains('\u{1b}'));
         let json = json(&result);
         assert_eq!((&json["ok"], &json["errors"][0]["column"]), (&false.into(), &1.into()));

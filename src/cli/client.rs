@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use url::Url;
 
 use super::{load, runtime};
-use crate::config::Secret;
+use crate::config::{Secret, no_url};
 use crate::http_client::{HttpClient, HttpErrorKind, Options, Request, secret};
 use crate::tls::Tls;
 
@@ -144,7 +144,10 @@ impl Access {
             ..Options::default()
         });
         let answer = client.send(request).await.map_err(|error| match error.kind {
-            HttpErrorKind::Refused => AskError::NotRunning(error.to_string()),
+            HttpErrorKind::Refused => AskError::NotRunning(format!(
+                "{error}: no daemon listens there; start one with `watchpost run`, or name another \
+                 with --url"
+            )),
             _ => AskError::Failed(error.to_string()),
         })?;
         let json = serde_json::from_slice::<Json>(&answer.body);
@@ -158,5 +161,5 @@ impl Access {
 }
 
 fn parse(text: &str, what: &str) -> Result<Url, String> {
-    text.parse().map_err(|error| format!("{what} is not a URL: {error}"))
+    text.parse().map_err(|error| format!("{what} is not a URL: {}", no_url(error)))
 }

@@ -9,12 +9,14 @@ use super::{client, failed, print, wants_color};
 
 /// What to explain, and how to print.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: watchpost explain gateway-down target=gateway")]
 pub(super) struct Args {
-    /// The rule's name
+    /// The rule's name, as in [rule.NAME]
     rule: String,
-    /// Labels the alert has: LABEL=VALUE
+    /// Labels that tell the alert from others of its rule
+    #[arg(value_name = "LABEL=VALUE")]
     labels: Vec<String>,
-    /// At this time: RFC 3339, or seconds since the epoch [default: now]
+    /// Why it was so at this time: RFC 3339, or seconds since the epoch [default: now]
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
     /// Print JSON, as `/api/watchpost/explain` gives it

@@ -11,6 +11,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::COMMON;
+
 /// What log lines look like.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Look {
@@ -23,12 +25,13 @@ enum Look {
 /// How to log.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// What log lines look like; auto is the journal under systemd, else text
-    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "FORMAT")]
+    /// What log lines look like; auto means journal under systemd, else text
+    #[arg(long, global = true, help_heading = COMMON, value_enum, default_value = "auto")]
+    #[arg(value_name = "FORMAT")]
     log_format: Look,
     /// What is logged: error, warn, info, debug, trace, or directives such as watchpost=debug
     /// [default: $WATCHPOST_LOG, else info]
-    #[arg(long, global = true, value_name = "LEVEL")]
+    #[arg(long, global = true, help_heading = COMMON, value_name = "LEVEL")]
     log_level: Option<String>,
 }
 

@@ -83,15 +83,18 @@ async fn reload(app: &mut App, path: Option<&Path>) {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
         Err(error) => warn!(%error, "cannot read the monotonic clock for systemd"),
     }
-    let status = match load(path) {
+    let taken = match load(path) {
         Ok(config) => {
             let watching = watching(&config);
-            app.reload(config).await;
-            watching
+            app.reload(config).await.map(|_| watching).map_err(|error| error.to_string())
         }
-        Err(diagnostics) => {
+        Err(diagnostics) => Err(diagnostics.to_string()),
+    };
+    let status = match taken {
+        Ok(watching) => watching,
+        Err(mistakes) => {
             app.refused_reload();
-            error!("the new configuration is refused, the old one goes on:\n{diagnostics}");
+            error!("the new configuration is refused, the old one goes on:\n{mistakes}");
             "the new configuration is refused, the old one goes on".into()
         }
     };

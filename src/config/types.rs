@@ -277,11 +277,19 @@ impl FromToml for HostPort {
 impl FromToml for url::Url {
     fn from_toml(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Self> {
         parsed(node, "a URL", cx, |text| {
-            Self::parse(text).map_err(|error| format!("`{text}` is not a URL: {error}"))
+            Self::parse(text).map_err(|error| format!("`{text}` is not a URL: {}", no_url(error)))
         })
     }
     fn schema() -> Json {
         json!({ "type": "string", "format": "uri" })
+    }
+}
+
+/// Why a text is no URL, in words that say what to do about it where most get it wrong.
+pub(crate) fn no_url(error: url::ParseError) -> String {
+    match error {
+        url::ParseError::RelativeUrlWithoutBase => "it lacks a scheme such as https://".to_owned(),
+        other => other.to_string(),
     }
 }
 

@@ -32,6 +32,7 @@ mod explain;
 mod faults;
 mod flow;
 mod keeping;
+mod listening;
 mod operating;
 mod push;
 mod queries;
@@ -286,8 +287,13 @@ impl Events {
 
 /// Writes a configuration on a state directory in the same folder and a free port.
 fn write(folder: &Path, config: &str) -> PathBuf {
+    write_for(folder, "127.0.0.1:0", config)
+}
+
+/// As [`write`], to listen on an address.
+fn write_for(folder: &Path, listen: &str, config: &str) -> PathBuf {
     let state = text(&folder.join("state"));
-    let head = format!("state_dir = '{state}'\n[api]\nlisten = '127.0.0.1:0'\n");
+    let head = format!("state_dir = '{state}'\n[api]\nlisten = '{listen}'\n");
     file(folder, "config.toml", &format!("{head}{config}"))
 }
 

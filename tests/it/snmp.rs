@@ -2,6 +2,7 @@
 
 pub(crate) mod fake;
 mod snmpd;
+mod version_1;
 
 use std::collections::BTreeMap;
 use std::path::Path;

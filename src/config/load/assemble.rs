@@ -142,7 +142,8 @@ impl Draft<'_> {
         if self.incomplete {
             return;
         }
-        if no_targets {
+        // Where a part could not be read they may have been in it.
+        if no_targets && self.diagnostics.is_empty() {
             self.diagnostics.warn_without_place("there are no targets: nothing is polled");
         }
         let rules: Vec<_> = self.rules.values().filter_map(|(_, rule)| rule.as_ref()).collect();

@@ -148,7 +148,11 @@ fn named<'a, 'i>(
             }
         } else {
             let message = format!("expected a table [{key}.{}]", name.get_ref());
-            table.cx.error_with_help(node.span(), message, format!("name it: [{key}.NAME]"));
+            table.cx.error_with_help(
+                node.span(),
+                message,
+                format!("write its keys under a table with a name: [{key}.NAME]"),
+            );
         }
     }
     named.sort_by_key(|(name, _)| name.span().start);

@@ -10,7 +10,7 @@ use snmp2::Value;
 use super::profile::{Field, Table, Tag};
 use super::session::Session;
 use super::value;
-use super::walk::{ROWS_MAX, walk};
+use super::walk::{ROWS_MAX, fill, walk};
 use crate::pollers::PollError;
 use crate::sample::{Readings, RowRef};
 use crate::wire::oid::{self, Oid};
@@ -158,7 +158,8 @@ impl Writer<'_, '_> {
         self.refs.push(self.out.row(&self.table.measurement, &tags));
     }
 
-    /// Reads columns of numbers; of each, how many rows had one.
+    /// Reads columns of numbers; of each, how many rows had one. In version 1 of rows that have a
+    /// text, where there are any: looking for others would cost a request a value.
     async fn read_fields(
         &mut self,
         session: &mut Session<'_>,
@@ -168,10 +169,9 @@ impl Writer<'_, '_> {
         let columns: Vec<_> = fields.iter().map(|(_, field)| &field.oid).collect();
         let mut read = vec![0; fields.len()];
         let known = self.rows.len();
-        let expected = if known == 0 { expected } else { known };
+        let known_rows = if session.has_bulk() { Vec::new() } else { self.rows.indexes() };
         self.rows.start(fields.len());
-        let per_request = session.memory.values_per_request();
-        walk(session, &columns, expected, per_request, |column, index, value: &Value<'_>| {
+        let each = |column: usize, index: &[u8], value: &Value<'_>| {
             let (name, field) = fields[column];
             let Some(number) = value::number(value) else { return };
             let Some(id) = self.rows.find(column, index) else { return };
@@ -180,8 +180,14 @@ impl Writer<'_, '_> {
             }
             self.out.set(self.refs[id], name, number * field.scale);
             read[column] += 1;
-        })
-        .await?;
+        };
+        if known_rows.is_empty() {
+            let expected = if known == 0 { expected } else { known };
+            let per_request = session.memory.values_per_request();
+            walk(session, &columns, expected, per_request, each).await?;
+        } else {
+            fill(session, &columns, &known_rows, each).await?;
+        }
         Ok(read)
     }
 }
@@ -207,6 +213,11 @@ impl Rows {
     fn index(&self, id: usize) -> &[u8] {
         let (start, end) = self.by_id[id];
         &self.bytes[start as usize..end as usize]
+    }
+
+    /// The indexes of all rows, in their order.
+    fn indexes(&self) -> Vec<Vec<u8>> {
+        self.sorted.iter().map(|id| self.index(*id as usize).to_vec()).collect()
     }
 
     /// Begins walking so many columns, each from the first row.

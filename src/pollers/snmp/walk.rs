@@ -1,4 +1,7 @@
 //! Walking columns of an agent: several at once, so that each answer is as full as it may be.
+//!
+//! Version 1 has no GETBULK, and the crate's GETNEXT takes one OID: there a walk costs a request a
+//! cell. Where the rows are known their cells are therefore [`fill`]ed in by GET, which takes many.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -13,6 +16,10 @@ use crate::wire::oid::{self, Oid};
 /// Most rows of a table: an agent that makes up rows for ever ends here, as a failed poll.
 pub(super) const ROWS_MAX: u32 = 20_000;
 
+/// Most cells asked for in one GET: an agent of version 1 need not take messages of more than 484
+/// bytes (RFC 1157 section 4), and a number with its OID has less than 28.
+const CELLS_PER_REQUEST_MAX: usize = 16;
+
 /// Where the walk along one column is.
 struct Cursor<'a> {
     column: &'a Oid,
@@ -20,6 +27,24 @@ struct Cursor<'a> {
     last: Vec<u8>,
     rows: u32,
     done: bool,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(column: &'a Oid) -> Self {
+        Self { column, last: column.as_bytes().to_vec(), rows: 0, done: false }
+    }
+
+    /// The OIDs of this column's cells at those of these rows that come after the last one given.
+    fn cells(&self, rows: &[Vec<u8>]) -> impl Iterator<Item = Vec<u8>> {
+        let passed = match self.column.index_of(&self.last) {
+            _ if self.done => rows.len(),
+            Some(last) => {
+                rows.partition_point(|row| oid::compare(row, last) != Ordering::Greater)
+            }
+            None => 0,
+        };
+        rows[passed..].iter().map(|row| [self.column.as_bytes(), row].concat())
+    }
 }
 
 /// Reads columns to their ends, and hands out each value with its column's place in `columns` and
@@ -34,10 +59,7 @@ pub(super) async fn walk(
     per_request: u32,
     mut each: impl FnMut(usize, &[u8], &Value<'_>) + Send,
 ) -> Result<(), PollError> {
-    let mut cursors: Vec<Cursor<'_>> = columns
-        .iter()
-        .map(|column| Cursor { column, last: column.as_bytes().to_vec(), rows: 0, done: false })
-        .collect();
+    let mut cursors: Vec<_> = columns.iter().map(|column| Cursor::new(column)).collect();
     let mut begun = 0;
     while begun < cursors.len() {
         let at_once = if session.has_bulk() {
@@ -54,6 +76,85 @@ pub(super) async fn walk(
         begun = group.end;
     }
     Ok(())
+}
+
+/// Reads the cells of columns at these rows, whose indexes are in order, and hands out as [`walk`]
+/// does what there is of them.
+///
+/// A GET of version 1 yields nothing at all where one of its cells is not there (RFC 1157 section
+/// 4.1.2). So each column begins with a step of a walk, and goes on with one where a cell is not
+/// there: it leads to the next that is, and one request tells that a column has none.
+pub(super) async fn fill(
+    session: &mut Session<'_>,
+    columns: &[&Oid],
+    rows: &[Vec<u8>],
+    mut each: impl FnMut(usize, &[u8], &Value<'_>) + Send,
+) -> Result<(), PollError> {
+    let mut cursors: Vec<_> = columns.iter().map(|column| Cursor::new(column)).collect();
+    for at in 0..cursors.len() {
+        step(session, &mut cursors, &[at], 1, 1, &mut each).await?;
+    }
+    // How many cells there are before one that is not.
+    let mut before_gap = None;
+    loop {
+        let bears = session.memory.values_per_request() as usize;
+        let most = before_gap.take().unwrap_or(CELLS_PER_REQUEST_MAX).min(bears);
+        let columns = cursors.iter().enumerate();
+        let cells = columns.flat_map(|(at, cursor)| cursor.cells(rows).map(move |cell| (at, cell)));
+        let cells: Vec<_> = cells.take(most).collect();
+        let Some((at, _)) = cells.first() else { return Ok(()) };
+        let oids = cells.iter().map(|(_, cell)| snmp2::Oid::new(Cow::Owned(cell.clone())));
+        let oids: Vec<_> = oids.collect();
+        let oids: Vec<_> = oids.iter().collect();
+        let read = |reply: Reply<'_>| take_cells(reply, &cells, &mut cursors, &mut each);
+        match session.exchange(Request::Get(&oids), read).await?? {
+            Some(0) => step(session, &mut cursors, &[*at], 1, 1, &mut each).await?,
+            gap => before_gap = gap,
+        }
+    }
+}
+
+/// Reads the answer to a GET of cells into their columns' cursors; the place of the first that is
+/// not there, if the agent says that one is not.
+fn take_cells(
+    reply: Reply<'_>,
+    cells: &[(usize, Vec<u8>)],
+    cursors: &mut [Cursor<'_>],
+    each: &mut impl FnMut(usize, &[u8], &Value<'_>),
+) -> Result<Option<usize>, PollError> {
+    let asked = &cells[..reply.asked];
+    match reply.status {
+        snmp::ERRSTATUS_NOERROR => {}
+        // Of an agent that does not say which, the first: a step leads past it if it is there, too.
+        snmp::ERRSTATUS_NOSUCHNAME => {
+            let gap = (reply.index as usize).checked_sub(1).filter(|gap| *gap < asked.len());
+            return Ok(Some(gap.unwrap_or(0)));
+        }
+        status => {
+            let shown = oid::show(&asked[0].1);
+            let words = format!("get of {shown}: the agent answers {}", status_name(status));
+            return Err(PollError::new(Reason::Refused, words));
+        }
+    }
+    let mut got = 0;
+    for (name, value) in reply.varbinds.take(asked.len()) {
+        let (at, cell) = &asked[got];
+        if name.as_bytes() != cell {
+            let words = format!("get of {}: the answer is about another OID", oid::show(cell));
+            return Err(PollError::new(Reason::Malformed, words));
+        }
+        let cursor = &mut cursors[*at];
+        if let Some(index) = cursor.column.index_of(cell).filter(|_| !is_end(&value)) {
+            each(*at, index, &value);
+        }
+        cursor.last.clone_from(cell);
+        got += 1;
+    }
+    // A value that cannot be decoded hides those after it: they are asked for again without it.
+    if let Some((at, cell)) = asked.get(got) {
+        cursors[*at].last.clone_from(cell);
+    }
+    Ok(None)
 }
 
 /// How many rows and columns to ask for at once, where `left` rows of `columns` are to be read

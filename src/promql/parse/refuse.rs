@@ -12,6 +12,9 @@ const NATIVE_HISTOGRAM: [&str; 5] =
 const EXPERIMENTAL: [&str; 8] =
     ["end", "info", "integral", "limit_ratio", "range", "start", "start_timestamp", "step"];
 
+/// Signs of other languages, and what PromQL has in their place.
+const FOREIGN: [(&str, &str); 3] = [("=", "=="), ("&&", "and"), ("||", "or")];
+
 /// The error for a function or an aggregation the parser knows and this evaluator does not.
 pub(super) fn unsupported_name(name: &str, span: Span) -> ParseError {
     let why = if NATIVE_HISTOGRAM.contains(&name) {
@@ -27,7 +30,7 @@ pub(super) fn unsupported_name(name: &str, span: Span) -> ParseError {
 /// The error for a text the parser refuses, by the name of what it does not know where it can be
 /// told, and in the parser's words otherwise.
 pub(super) fn syntax_error(text: &str, tokens: &[Token<'_>], message: &str) -> ParseError {
-    if let Some(error) = experimental_syntax(tokens) {
+    if let Some(error) = experimental_syntax(tokens).or_else(|| foreign_sign(tokens)) {
         return error;
     }
     // The parser quotes names the way Prometheus does.
@@ -76,6 +79,21 @@ fn experimental_syntax(tokens: &[Token<'_>]) -> Option<ParseError> {
         }
     }
     None
+}
+
+/// The first sign that is another language's; within braces `=` is PromQL's own.
+fn foreign_sign(tokens: &[Token<'_>]) -> Option<ParseError> {
+    let mut braces = 0_usize;
+    tokens.iter().find_map(|token| {
+        match token.text {
+            "{" => braces += 1,
+            "}" => braces = braces.saturating_sub(1),
+            _ => {}
+        }
+        let (sign, own) = FOREIGN.iter().find(|(sign, _)| braces == 0 && token.is(sign))?;
+        let message = format!("not PromQL: write `{own}` instead of `{sign}`");
+        Some(ParseError::new(message, token.span))
+    })
 }
 
 /// The first bracket that is never closed, or closed without having been opened.

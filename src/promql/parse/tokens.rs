@@ -73,7 +73,7 @@ fn quoted_len(text: &str, quote: char) -> usize {
 }
 
 fn sign_len(text: &str, first: char) -> usize {
-    let two = ["==", "!=", "=~", "!~", ">=", "<=", "</", ">/"];
+    let two = ["==", "!=", "=~", "!~", ">=", "<=", "</", ">/", "&&", "||"];
     if two.iter().any(|sign| text.starts_with(sign)) { 2 } else { first.len_utf8() }
 }
 

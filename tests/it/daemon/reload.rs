@@ -36,7 +36,7 @@ async fn unchanged_targets_keep_their_counters_and_changed_ones_start_over() {
     let before = snapshot(&app, "exec.kept").unwrap().state;
     let slower = changed.replace("interval = '200ms'", "interval = '1h'");
     let Changes { started, stopped, kept, removed } =
-        app.reload(config(&format!("{head}{kept}{slower}{new}"))).await;
+        app.reload(config(&format!("{head}{kept}{slower}{new}"))).await.unwrap();
     assert_eq!((started, stopped, kept), (2, 2, 1));
     assert_eq!(removed.iter().map(|target| target.id()).collect::<Vec<_>>(), ["exec.gone"]);
     let after = snapshot(&app, "exec.kept").unwrap().state;

@@ -1,11 +1,11 @@
-//! An agent of version 2c made for a test: it answers as it is told to, truthfully or not.
+//! An agent of versions 1 and 2c made for a test: it answers as it is told to, truthfully or not.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use snmp2::asn1::{TYPE_INTEGER, TYPE_OBJECTIDENTIFIER, TYPE_OCTETSTRING, TYPE_SEQUENCE};
 use snmp2::snmp::{MSG_RESPONSE, SNMP_ENDOFMIBVIEW, TYPE_COUNTER64};
-use snmp2::{MessageType, Pdu};
+use snmp2::{MessageType, Pdu, Version};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 use watchpost::wire::oid::{self, Oid};
@@ -65,9 +65,12 @@ impl Values {
         self
     }
 
-    /// Answers GET and GETBULK.
+    /// Answers GET and GETBULK, in version 1 GET and GETNEXT.
     pub(super) fn answer(&self, request: &[u8]) -> Vec<u8> {
         let pdu = Pdu::from_bytes(request).unwrap();
+        if pdu.version() == Ok(Version::V1) {
+            return self.answer_1(request, &pdu);
+        }
         let names: Vec<Vec<u8>> =
             pdu.varbinds.clone().map(|(name, _)| name.as_bytes().to_vec()).collect();
         let end = (SNMP_ENDOFMIBVIEW, Vec::new());
@@ -77,10 +80,7 @@ impl Values {
                 let mut at = names;
                 for _ in 0..pdu.error_index {
                     for name in &mut at {
-                        let next = self.0.iter().find(|(known, _)| {
-                            oid::compare(known.as_bytes(), name) == std::cmp::Ordering::Greater
-                        });
-                        match next {
+                        match self.after(name) {
                             Some((oid, value)) => {
                                 *name = oid.as_bytes().to_vec();
                                 said.push((name.clone(), value.clone()));
@@ -99,7 +99,30 @@ impl Values {
         }
         respond(request, &said)
     }
+
+    /// Answers as version 1 does: where one value is not there, none (RFC 1157 section 4.1.2).
+    fn answer_1(&self, request: &[u8], pdu: &Pdu<'_>) -> Vec<u8> {
+        let mut said = Vec::new();
+        for (at, (name, _)) in pdu.varbinds.clone().enumerate() {
+            let found = match pdu.message_type {
+                MessageType::GetNextRequest => self.after(name.as_bytes()),
+                _ => self.0.iter().find(|(known, _)| known.as_bytes() == name.as_bytes()),
+            };
+            let Some((oid, value)) = found else {
+                let index = u8::try_from(at + 1).unwrap();
+                return respond_with((NO_SUCH_NAME, index), request, &[]);
+            };
+            said.push((oid.as_bytes().to_vec(), value.clone()));
+        }
+        respond(request, &said)
+    }
+
+    fn after(&self, name: &[u8]) -> Option<&(Oid, Coded)> {
+        self.0.iter().find(|(known, _)| oid::compare(known.as_bytes(), name).is_gt())
+    }
 }
+
+const NO_SUCH_NAME: u8 = 2;
 
 /// How many values an answer to a request would have: for GETBULK, rows times columns.
 pub(super) fn values_asked(request: &[u8]) -> usize {
@@ -113,15 +136,15 @@ pub(super) fn values_asked(request: &[u8]) -> usize {
 
 /// A response to a request, with these values.
 pub(super) fn respond(request: &[u8], values: &[(Vec<u8>, Coded)]) -> Vec<u8> {
-    respond_with(0, request, values)
+    respond_with((0, 0), request, values)
 }
 
 /// A response to a request that says why there are no values (RFC 3416 section 3).
 pub(super) fn refuse(status: u8, request: &[u8]) -> Vec<u8> {
-    respond_with(status, request, &[])
+    respond_with((status, 0), request, &[])
 }
 
-fn respond_with(status: u8, request: &[u8], values: &[(Vec<u8>, Coded)]) -> Vec<u8> {
+fn respond_with((status, index): (u8, u8), request: &[u8], values: &[(Vec<u8>, Coded)]) -> Vec<u8> {
     let mut list = Vec::new();
     for (name, (tag, value)) in values {
         let pair = [tlv(TYPE_OBJECTIDENTIFIER, name), tlv(*tag, value)].concat();
@@ -130,9 +153,10 @@ fn respond_with(status: u8, request: &[u8], values: &[(Vec<u8>, Coded)]) -> Vec<
     // By hand: the crate would leave out what it cannot decode itself.
     let pdu = Pdu::from_bytes(request).unwrap();
     let id = tlv(TYPE_INTEGER, &pdu.req_id.to_be_bytes());
-    let (status, index) = (tlv(TYPE_INTEGER, &[status]), tlv(TYPE_INTEGER, &[0]));
+    let (status, index) = (tlv(TYPE_INTEGER, &[status]), tlv(TYPE_INTEGER, &[index]));
     let body = [id, status, index, tlv(TYPE_SEQUENCE, &list)].concat();
-    let version = tlv(TYPE_INTEGER, &[1]);
+    let version = u8::from(pdu.version() != Ok(Version::V1));
+    let version = tlv(TYPE_INTEGER, &[version]);
     let community = tlv(TYPE_OCTETSTRING, pdu.community);
     tlv(TYPE_SEQUENCE, &[version, community, tlv(MSG_RESPONSE, &body)].concat())
 }
