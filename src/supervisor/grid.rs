@@ -94,9 +94,15 @@ mod tests {
     #[test]
     fn a_crowd_shares_less_and_at_last_keeps_to_its_own_time() {
         let start = Instant::now();
-        for (targets, by) in
-            [(600, 511), (700, 255), (1_300, 127), (2_600, 63), (5_100, 31), (100_000, 1), (200_000, 0)]
-        {
+        for (targets, by) in [
+            (600, 511),
+            (700, 255),
+            (1_300, 127),
+            (2_600, 63),
+            (5_100, 31),
+            (100_000, 1),
+            (200_000, 0),
+        ] {
             let grid = Grid::new(start + LEAD, vec![10 * SECOND; targets].into_iter());
             assert_eq!(moved(&grid, start, 511, 10 * SECOND), by, "{targets}");
         }
