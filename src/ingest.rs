@@ -33,7 +33,7 @@ use crate::config::Config;
 use crate::journal::NotKept;
 use crate::metrics::{Counter, Metrics};
 use crate::pipeline::Handle;
-use crate::sample::{Batch, Catalogue, Clock, Sample};
+use crate::sample::{Batch, Catalogue, Clock};
 
 pub use gather::Refusal;
 use gather::{Gather, Window};
@@ -277,15 +277,16 @@ type Gathered = (Vec<Batch>, Outcome, [u64; Refusal::REASONS.len()]);
 fn portions(batches: Vec<Batch>) -> Vec<Vec<Batch>> {
     let mut portions: Vec<Vec<Batch>> = Vec::new();
     let mut room = 0;
-    for Batch { target, time, samples } in batches {
-        for samples in samples.chunks(JUDGED_SAMPLES_MAX) {
-            if samples.len() > room {
+    for mut batch in batches {
+        while !batch.samples.is_empty() {
+            let rest = batch.samples.split_off(batch.samples.len().min(JUDGED_SAMPLES_MAX));
+            let rest = Batch { target: batch.target.clone(), time: batch.time, samples: rest };
+            let batch = std::mem::replace(&mut batch, rest);
+            if batch.samples.len() > room {
                 portions.push(Vec::new());
                 room = JUDGED_SAMPLES_MAX;
             }
-            room -= samples.len();
-            let samples: Vec<Sample> = samples.to_vec();
-            let batch = Batch { target: target.clone(), time, samples };
+            room -= batch.samples.len();
             portions.last_mut().expect("one was made").push(batch);
         }
     }

@@ -190,6 +190,12 @@ impl<'a> Gather<'a> {
     }
 
     fn target(&mut self, name: &str) -> u32 {
+        // Most points of a push are of the target of the one before.
+        if let Some(last) = self.entries.last()
+            && *self.targets[last.target as usize] == *name
+        {
+            return last.target;
+        }
         if let Some(known) = self.target_ids.get(name) {
             return *known;
         }
@@ -221,12 +227,22 @@ impl<'a> Gather<'a> {
         row: &RowRef,
         time: Timestamp,
         sample: Sample,
-    ) -> Result<(), PushError> {
+    ) -> Result<(), Wrong> {
         if self.entries.len() >= SAMPLES_MAX {
-            return Err(PushError::TooMuch);
+            return Err(PushError::TooMuch.into());
         }
         self.entries.push(Entry { time, target: row.target, sample });
         Ok(())
+    }
+
+    /// How many samples have been taken.
+    pub(super) fn samples(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Leaves out the samples taken since there were `before`: their point is refused after all.
+    pub(super) fn forget_from(&mut self, before: usize) {
+        self.entries.truncate(before);
     }
 
     /// Batches in the order of their times; of two values of one series at one time the last.

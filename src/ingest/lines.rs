@@ -8,6 +8,9 @@ use crate::wire::line_protocol::{Line, lines};
 /// The kind of what is pushed and says no other.
 const KIND: &str = "push";
 
+/// Tags a point may be [given](identify).
+const TAGS_GIVEN: usize = 3;
+
 /// The unit of timestamps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Precision(i64);
@@ -63,17 +66,16 @@ fn point(
     if numbers().next().is_none() {
         return Ok(());
     }
-    let mut tags: Vec<(&str, &str)> = line.tags.iter().map(|(k, v)| (&**k, &**v)).collect();
+    let mut tags: Vec<(&str, &str)> = Vec::with_capacity(line.tags.len() + TAGS_GIVEN);
+    tags.extend(line.tags.iter().map(|(key, value)| (&**key, &**value)));
     let target = identify(&mut tags, bucket, gather.site.name.as_deref());
     let row = gather.row(&line.measurement, &tags, target)?;
-    let mut samples = Vec::with_capacity(line.fields.len());
-    for (name, value) in numbers() {
-        samples.push(Sample { series: gather.series(&row, name)?, value });
-    }
-    for sample in samples {
-        gather.sample(&row, time, sample)?;
-    }
-    Ok(())
+    let before = gather.samples();
+    let taken = numbers().try_for_each(|(name, value)| {
+        let series = gather.series(&row, name)?;
+        gather.sample(&row, time, Sample { series, value })
+    });
+    taken.inspect_err(|_| gather.forget_from(before))
 }
 
 /// Gives a point the tags it lacks of `target` (its `host`, else `bucket`), `kind` and `site`;
@@ -85,7 +87,7 @@ pub(crate) fn identify<'a>(
 ) -> &'a str {
     let given = |name: &str| tags.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
     let target = given("target").or_else(|| given("host")).unwrap_or(bucket);
-    let all = [("target", Some(target)), ("kind", Some(KIND)), ("site", site)];
+    let all: [_; TAGS_GIVEN] = [("target", Some(target)), ("kind", Some(KIND)), ("site", site)];
     let lacking = all.map(|(name, value)| Some((name, value?)).filter(|_| given(name).is_none()));
     tags.extend(lacking.into_iter().flatten());
     target

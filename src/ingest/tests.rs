@@ -6,7 +6,7 @@ use prost::Message;
 
 use super::*;
 use crate::config::Loader;
-use crate::sample::{STALE, Timestamp, is_stale};
+use crate::sample::{STALE, Sample, Timestamp, is_stale};
 use crate::wire::remote_write::{Label, Sample as RemoteSample, TimeSeries, WriteRequest};
 
 const NOW: Timestamp = Timestamp::from_secs(100_000);

@@ -19,6 +19,9 @@ use super::push_tight;
 /// written them counts that.
 const SERIES_MAX: usize = 4_000_000;
 
+/// Fields of a row up to which a name is compared with each, which costs less than to hash it.
+const FIELDS_COMPARED_MAX: usize = 8;
+
 /// A series, interned. Ids are dense, start at 0 and are never used again for another series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesId(pub(crate) u32);
@@ -240,7 +243,12 @@ impl Catalogue {
     /// The series of a row's field, if it has been seen before.
     pub(crate) fn find_series(&self, row: u32, field: &str) -> Option<SeriesId> {
         let inner = self.read();
-        inner.series_of(row, *inner.field_ids.get(field)?)
+        let of_row = &inner.rows[row as usize].series;
+        if of_row.len() > FIELDS_COMPARED_MAX {
+            return inner.series_of(row, *inner.field_ids.get(field)?);
+        }
+        let is_it = |id: &SeriesId| *inner.fields[inner.series[id.index()].1 as usize] == *field;
+        of_row.iter().copied().find(is_it)
     }
 
     /// A series in words. `id` must come from this catalogue.
