@@ -115,9 +115,62 @@ fn literal(glob: &Glob) -> Option<&str> {
     (!text.contains(['*', '?', '[', '{', '\\'])).then_some(text)
 }
 
+/// The regular expression of a glob, as one over characters: globset's is over bytes.
 fn glob_regex(glob: &Glob) -> String {
     let text = glob.0.glob().regex();
     let text = text.strip_prefix("(?-u)^").and_then(|t| t.strip_suffix('$')).unwrap_or(text);
+    let text = characters(text);
     // Names are full of dashes, and only in a class do they need the backslash globset writes.
-    if text.contains('[') { text.to_owned() } else { text.replace("\\-", "-") }
+    if text.contains('[') { text } else { text.replace("\\-", "-") }
+}
+
+/// Makes characters of bytes that are written as `\xc3\xa9`.
+fn characters(text: &str) -> String {
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let [first, after @ ..] = rest {
+        bytes.push(*first);
+        rest = after;
+        if *first != b'\\' {
+            continue;
+        }
+        if let [b'x', high, low, after @ ..] = after
+            && let Ok(byte) = data_encoding::HEXLOWER.decode(&[*high, *low])
+        {
+            bytes.pop();
+            bytes.extend(byte);
+            rest = after;
+        } else if let [escaped, after @ ..] = after {
+            bytes.push(*escaped);
+            rest = after;
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_are_expressions_over_characters() {
+        for (glob, regex, meant, other) in [
+            ("küche-*", "küche-.*", "küche-2", "kuche-2"),
+            ("{étage,二階}?", "(?:étage|二階).", "二階a", "二a"),
+            (r"a\\xc3*", r"a\\xc3.*", r"a\xc3", "aÃ"),
+            ("[a-c]-*", r"[a-c]\-.*", "b-1", "d-1"),
+        ] {
+            let glob = Glob(globset::Glob::new(glob).expect("a glob").compile_matcher());
+            let written = glob_regex(&glob);
+            let anchored = Anchored::new(&written).expect("an expression");
+            for (text, expected) in [(meant, true), (other, false)] {
+                assert_eq!(glob.0.is_match(text), expected, "{text}");
+                assert_eq!(
+                    selector::Pattern::Matches(anchored.clone()).matches(text),
+                    expected,
+                    "{written} {text}"
+                );
+            }
+            assert_eq!(written, regex);
+        }
+    }
 }
