@@ -110,17 +110,17 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn line(&mut self) -> Result<Line<'a>, &'static str> {
-        let measurement = self.word(b", ");
+        let measurement = self.word(|byte| matches!(byte, b',' | b' '));
         if measurement.is_empty() {
             return Err("there is no measurement");
         }
         let mut tags = Vec::new();
         while self.take(',') {
-            let key = self.word(b"=, ");
+            let key = self.word(|byte| matches!(byte, b'=' | b',' | b' '));
             if key.is_empty() || !self.take('=') {
                 return Err("a tag lacks its name or its value");
             }
-            let value = self.word(b", =");
+            let value = self.word(|byte| matches!(byte, b'=' | b',' | b' '));
             if value.is_empty() {
                 return Err("a tag lacks its value");
             }
@@ -131,7 +131,7 @@ impl<'a> Cursor<'a> {
         }
         let mut fields = Vec::new();
         loop {
-            let key = self.word(b"=, ");
+            let key = self.word(|byte| matches!(byte, b'=' | b',' | b' '));
             if key.is_empty() || !self.take('=') {
                 return Err("a field lacks its name or its value");
             }
@@ -146,7 +146,7 @@ impl<'a> Cursor<'a> {
 
     /// What comes before the first of the `ends` (or the end of the line) that is not escaped.
     /// A backslash escapes commas, equals signs and spaces, and otherwise is itself.
-    fn word(&mut self, ends: &[u8]) -> Cow<'a, str> {
+    fn word(&mut self, ends: impl Fn(u8) -> bool) -> Cow<'a, str> {
         let bytes = self.rest.as_bytes();
         let mut at = 0;
         let mut escaped = false;
@@ -155,7 +155,7 @@ impl<'a> Cursor<'a> {
             if *byte == b'\\' && matches!(next, Some(b',' | b'=' | b' ')) {
                 escaped = true;
                 at += 2;
-            } else if ends.contains(byte) || matches!(byte, b'\n' | b'\r') {
+            } else if ends(*byte) || matches!(byte, b'\n' | b'\r') {
                 break;
             } else {
                 at += 1;
