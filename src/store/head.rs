@@ -6,7 +6,6 @@
 //! beside it. It refuses what is older than the window or ahead of the clock. It does no I/O and
 //! reads no clock.
 
-mod cell;
 mod rows;
 
 use std::collections::BTreeMap;

@@ -2,21 +2,17 @@
 //! before.
 //!
 //! The newest row lies open. Of each row before it only those cells are kept that differ from the
-//! row after it, in as few bytes as they [take](cell); so they are found from the newest on, which is
-//! what is asked for most. It knows neither batches nor clocks.
+//! row after it; so they are found from the newest on, which is what is asked for most. It knows
+//! neither batches nor clocks.
 
 use std::sync::Arc;
 
 use super::super::Points;
 use super::super::block::{ABSENT, is_absent};
-use super::cell::{self, Form};
 use crate::sample::SeriesId;
 
-/// Columns that differ together: as many as one word has bits.
-const CHUNK: usize = u64::BITS as usize;
-
-/// Bytes that say how long the cells and forms of a chunk are.
-const LEN: usize = size_of::<u16>();
+/// Cells whose difference one word tells.
+const WORD_CELLS: usize = u64::BITS as usize;
 
 /// Rows there is room for at first, and at least each time there is more needed.
 const ROOM_ROWS: usize = 4;
@@ -28,59 +24,45 @@ pub(in crate::store) struct Rows {
     times: Vec<i64>,
     /// The newest row; empty where there is none.
     newest: Box<[f64]>,
-    /// For each row but the newest, what each chunk of its columns differs in from the row after
-    /// it; read from the end. A chunk: the cells that differ, the [form](cell::Form) of each, two
-    /// a byte, the length of both, and a bit a column that says which cells those are.
-    older: Vec<u8>,
+    /// For each row but the newest: those of its cells that differ from the row after it, then a
+    /// bit a series that says which those are.
+    older: Vec<u64>,
 }
 
-/// What a chunk of a row differs in from that of the row after it.
+/// What a row before the newest differs in from the row after it.
 struct Difference<'a> {
-    bits: u64,
-    cells: &'a [u8],
-    forms: &'a [u8],
+    cells: &'a [u64],
+    bits: &'a [u64],
 }
 
-impl<'a> Difference<'a> {
-    /// That of `columns` columns whose bytes are the last of `bytes`, and the bytes before.
-    fn split_off(bytes: &'a [u8], columns: usize) -> (&'a [u8], Self) {
-        let (bytes, bits) = bytes.split_at(bytes.len() - columns.div_ceil(8));
-        let mut word = [0; 8];
-        word[..bits.len()].copy_from_slice(bits);
-        let bits = u64::from_le_bytes(word);
-        let (bytes, len) = bytes.split_last_chunk().expect("a length before the bits");
-        let (bytes, body) = bytes.split_at(bytes.len() - usize::from(u16::from_le_bytes(*len)));
-        let forms = (bits.count_ones() as usize).div_ceil(2);
-        let (cells, forms) = body.split_at(body.len() - forms);
-        (bytes, Self { bits, cells, forms })
-    }
-
-    /// The forms of its cells, in their order.
-    fn forms(&self) -> impl Iterator<Item = Form> {
-        let both = self.forms.iter().flat_map(|both| [both & 15, both >> 4]);
-        both.map(Form::of)
-    }
-
+impl Difference<'_> {
     /// The cell of a column, if it differs.
     fn cell(&self, column: usize) -> Option<f64> {
-        if self.bits >> column & 1 == 0 {
+        let (word, bit) = (column / WORD_CELLS, column % WORD_CELLS);
+        if self.bits[word] >> bit & 1 == 0 {
             return None;
         }
-        let before = (self.bits & ((1 << column) - 1)).count_ones() as usize;
-        let start = self.forms().take(before).map(Form::len).sum::<usize>();
-        let form = self.forms().nth(before)?;
-        Some(form.read(&self.cells[start..][..form.len()]))
+        let before = count(&self.bits[..word]);
+        let below = self.bits[word] & ((1 << bit) - 1);
+        Some(f64::from_bits(self.cells[before + below.count_ones() as usize]))
     }
 
     /// Makes of the row after it the row itself.
     fn apply(&self, row: &mut [f64]) {
-        let (mut bits, mut cells) = (self.bits, self.cells);
-        for form in self.forms().take(self.bits.count_ones() as usize) {
-            let (cell, rest) = cells.split_at(form.len());
-            row[bits.trailing_zeros() as usize] = form.read(cell);
-            (bits, cells) = (bits & (bits - 1), rest);
+        let mut cells = self.cells.iter();
+        for (bits, row) in self.bits.iter().zip(row.chunks_mut(WORD_CELLS)) {
+            let mut bits = *bits;
+            while bits != 0 {
+                let cell = cells.next().expect("a cell for every bit");
+                row[bits.trailing_zeros() as usize] = f64::from_bits(*cell);
+                bits &= bits - 1;
+            }
         }
     }
+}
+
+fn count(bits: &[u64]) -> usize {
+    bits.iter().map(|word| word.count_ones() as usize).sum()
 }
 
 impl Rows {
@@ -104,7 +86,7 @@ impl Rows {
 
     /// What it takes in memory, nearly.
     pub(super) fn bytes(&self) -> usize {
-        8 * (self.times.len() + self.newest.len()) + self.older.len()
+        8 * (self.times.len() + self.newest.len() + self.older.len())
     }
 
     /// Begins a row that is later than all others, without cells, and gives out the row that was
@@ -129,8 +111,9 @@ impl Rows {
         before.clear();
         if self.times.len() > 1 {
             before.extend_from_slice(&self.newest);
-            let left = apply_last(&self.older, before).len();
-            self.older.truncate(left);
+            let (start, difference) = self.difference(self.older.len());
+            difference.apply(before);
+            self.older.truncate(start);
         }
     }
 
@@ -146,30 +129,18 @@ impl Rows {
         }
         let differ = |(a, b): (&f64, &f64)| a.to_bits() != b.to_bits();
         let cells = before.iter().zip(&self.newest).filter(|(a, b)| differ((a, b))).count();
-        let chunks = before.len().div_ceil(CHUNK);
-        let most = cells * size_of::<f64>()
-            + (cells + chunks).div_ceil(2)
-            + chunks * LEN
-            + before.len().div_ceil(8);
-        if self.older.capacity() - self.older.len() < most {
-            self.older.reserve_exact((self.older.len() / 4).max(most * ROOM_ROWS / 2));
+        let words = before.len().div_ceil(WORD_CELLS);
+        let more = cells + words;
+        if self.older.capacity() - self.older.len() < more {
+            self.older.reserve_exact((self.older.len() / 4).max(more * ROOM_ROWS));
         }
-        for (before, newest) in before.chunks(CHUNK).zip(self.newest.chunks(CHUNK)) {
-            let start = self.older.len();
-            let (mut bits, mut forms, mut cells) = (0_u64, [0_u8; CHUNK / 2], 0);
-            for (at, pair) in before.iter().zip(newest).enumerate() {
-                if differ(pair) {
-                    bits |= 1 << at;
-                    let form = cell::write(*pair.0, &mut self.older);
-                    forms[cells / 2] |= form.code() << (cells % 2 * 4);
-                    cells += 1;
-                }
-            }
-            self.older.extend_from_slice(&forms[..cells.div_ceil(2)]);
-            let len = (self.older.len() - start) as u16;
-            self.older.extend_from_slice(&len.to_le_bytes());
-            self.older.extend_from_slice(&bits.to_le_bytes()[..before.len().div_ceil(8)]);
-        }
+        let both = before.iter().zip(&self.newest);
+        self.older.extend(both.clone().filter(|(a, b)| differ((a, b))).map(|(a, _)| a.to_bits()));
+        let pairs = before.chunks(WORD_CELLS).zip(self.newest.chunks(WORD_CELLS));
+        self.older.extend(pairs.map(|(before, newest)| {
+            let bits = before.iter().zip(newest).enumerate();
+            bits.fold(0, |word, (at, pair)| word | u64::from(differ(pair)) << at)
+        }));
     }
 
     /// Changes a cell of a row that has been closed, and returns what it was. Takes as long as
@@ -189,10 +160,18 @@ impl Rows {
         was
     }
 
+    /// What the row differs in whose difference ends before `end`, and where that begins.
+    fn difference(&self, end: usize) -> (usize, Difference<'_>) {
+        let bits_at = end - self.series.len().div_ceil(WORD_CELLS);
+        let bits = &self.older[bits_at..end];
+        let start = bits_at - count(bits);
+        (start, Difference { cells: &self.older[start..bits_at], bits })
+    }
+
     /// Appends what a column has from `from` to `to`, both included.
     pub(super) fn read(&self, column: usize, from: i64, to: i64, out: &mut Points) {
         let Some(mut value) = self.newest.get(column).copied() else { return };
-        let (first, mut older) = (out.len(), &self.older[..]);
+        let (first, mut end) = (out.len(), self.older.len());
         for (row, time) in self.times.iter().enumerate().rev() {
             if *time < from {
                 break;
@@ -201,13 +180,9 @@ impl Rows {
                 out.push((*time, value));
             }
             if row > 0 {
-                for (chunk, columns) in chunks(self.newest.len()) {
-                    let (rest, difference) = Difference::split_off(older, columns);
-                    if chunk == column / CHUNK {
-                        value = difference.cell(column % CHUNK).unwrap_or(value);
-                    }
-                    older = rest;
-                }
+                let (start, difference) = self.difference(end);
+                value = difference.cell(column).unwrap_or(value);
+                end = start;
             }
         }
         out[first..].reverse();
@@ -217,13 +192,15 @@ impl Rows {
     pub(in crate::store) fn cells(&self, from: usize, to: usize) -> Vec<f64> {
         let width = self.series.len();
         let mut cells = vec![ABSENT; (to - from) * width];
-        let (mut current, mut older) = (self.newest.to_vec(), &self.older[..]);
+        let (mut current, mut end) = (self.newest.to_vec(), self.older.len());
         for row in (from..self.times.len()).rev() {
             if row < to {
                 cells[(row - from) * width..][..width].copy_from_slice(&current);
             }
             if row > from {
-                older = apply_last(older, &mut current);
+                let (start, difference) = self.difference(end);
+                difference.apply(&mut current);
+                end = start;
             }
         }
         cells
@@ -233,22 +210,6 @@ impl Rows {
     pub(in crate::store) fn samples(&self) -> usize {
         self.cells(0, self.times.len()).iter().filter(|value| !is_absent(**value)).count()
     }
-}
-
-/// The chunks of a row of `width` columns and how many columns each has, from the last on.
-fn chunks(width: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..width.div_ceil(CHUNK)).rev().map(move |chunk| (chunk, CHUNK.min(width - chunk * CHUNK)))
-}
-
-/// Makes of a row the one before it, whose differences are the last of `older`, and returns those
-/// of the rows before.
-fn apply_last<'a>(mut older: &'a [u8], row: &mut [f64]) -> &'a [u8] {
-    for (chunk, columns) in chunks(row.len()) {
-        let (rest, difference) = Difference::split_off(older, columns);
-        difference.apply(&mut row[chunk * CHUNK..][..columns]);
-        older = rest;
-    }
-    older
 }
 
 #[cfg(test)]
@@ -319,11 +280,11 @@ mod tests {
         for time in 0..100 {
             rows.begin(time, &mut before);
             (0..64).for_each(|column| {
-                _ = rows.set(column, if column == 0 { 1.0 + (time % 2) as f64 / 2.0 } else { 7.0 })
+                _ = rows.set(column, if column == 0 { time as f64 } else { 7.0 })
             });
             rows.close(&before);
         }
-        // A row: a time, a word of bits, a length, a form, a cell of two bytes.
-        assert_eq!(rows.bytes(), 8 * (100 + 64) + 99 * (8 + 2 + 1 + 2));
+        // A row: a time, a word of bits, a cell.
+        assert_eq!(rows.bytes(), 8 * (100 + 64 + 99 * 2));
     }
 }
