@@ -215,8 +215,7 @@ impl Catalogue {
     /// Whether the field of a series has this name: cheaper than to look for the name, for who can
     /// guess the series.
     pub(crate) fn is_field(&self, id: SeriesId, name: &str) -> bool {
-        let inner = self.read();
-        *inner.fields[inner.series[id.index()].1 as usize] == *name
+        self.read().is_field(id, name)
     }
 
     /// The series of a row's field.
@@ -253,8 +252,7 @@ impl Catalogue {
         if of_row.len() > FIELDS_COMPARED_MAX {
             return inner.series_of(row, *inner.field_ids.get(field)?);
         }
-        let is_it = |id: &SeriesId| *inner.fields[inner.series[id.index()].1 as usize] == *field;
-        of_row.iter().copied().find(is_it)
+        of_row.iter().copied().find(|id| inner.is_field(*id, field))
     }
 
     /// A series in words. `id` must come from this catalogue.
@@ -365,6 +363,10 @@ impl Inner {
     fn series_of(&self, row: u32, field: u32) -> Option<SeriesId> {
         let of_row = self.rows[row as usize].series.iter();
         of_row.copied().find(|id| self.series[id.index()].1 == field)
+    }
+
+    fn is_field(&self, id: SeriesId, name: &str) -> bool {
+        *self.fields[self.series[id.index()].1 as usize] == *name
     }
 
     fn string(&mut self, text: &str) -> Arc<str> {

@@ -110,17 +110,17 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn line(&mut self) -> Result<Line<'a>, &'static str> {
-        let measurement = self.word(|byte| matches!(byte, b',' | b' '));
+        let measurement = self.word(ends_measurement);
         if measurement.is_empty() {
             return Err("there is no measurement");
         }
         let mut tags = Vec::new();
         while self.take(',') {
-            let key = self.word(|byte| matches!(byte, b'=' | b',' | b' '));
+            let key = self.word(ends_word);
             if key.is_empty() || !self.take('=') {
                 return Err("a tag lacks its name or its value");
             }
-            let value = self.word(|byte| matches!(byte, b'=' | b',' | b' '));
+            let value = self.word(ends_word);
             if value.is_empty() {
                 return Err("a tag lacks its value");
             }
@@ -131,7 +131,7 @@ impl<'a> Cursor<'a> {
         }
         let mut fields = Vec::new();
         loop {
-            let key = self.word(|byte| matches!(byte, b'=' | b',' | b' '));
+            let key = self.word(ends_word);
             if key.is_empty() || !self.take('=') {
                 return Err("a field lacks its name or its value");
             }
@@ -231,6 +231,16 @@ impl<'a> Cursor<'a> {
         self.rest = after;
         some
     }
+}
+
+/// Measurements may have equals signs in them.
+fn ends_measurement(byte: u8) -> bool {
+    matches!(byte, b',' | b' ')
+}
+
+/// Names and values of tags, and names of fields, may not.
+fn ends_word(byte: u8) -> bool {
+    byte == b'=' || ends_measurement(byte)
 }
 
 fn parse<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {

@@ -128,21 +128,22 @@ fn glob_regex(glob: &Glob) -> String {
 fn characters(text: &str) -> String {
     let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
     while let [first, after @ ..] = rest {
-        bytes.push(*first);
-        rest = after;
-        if *first != b'\\' {
-            continue;
-        }
-        if let [b'x', high, low, after @ ..] = after
-            && let Ok(byte) = data_encoding::HEXLOWER.decode(&[*high, *low])
-        {
-            bytes.pop();
-            bytes.extend(byte);
-            rest = after;
-        } else if let [escaped, after @ ..] = after {
-            bytes.push(*escaped);
-            rest = after;
-        }
+        rest = match (first, after) {
+            (b'\\', [b'x', high, low, after @ ..])
+                if let Ok(byte) = data_encoding::HEXLOWER.decode(&[*high, *low]) =>
+            {
+                bytes.extend(byte);
+                after
+            }
+            (b'\\', [escaped, after @ ..]) => {
+                bytes.extend([b'\\', *escaped]);
+                after
+            }
+            _ => {
+                bytes.push(*first);
+                after
+            }
+        };
     }
     String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
