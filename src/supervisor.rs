@@ -9,11 +9,11 @@ mod grid;
 mod status;
 mod task;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use counts::Counts;
@@ -74,11 +74,17 @@ pub struct Changes {
 pub struct Supervisor {
     env: Arc<Env>,
     board: Board,
-    running: BTreeMap<String, Running>,
-    tasks: JoinSet<()>,
+    running: BTreeMap<Id, Running>,
     /// By kind; they leave the page of metrics with the last target of it.
     counts: BTreeMap<&'static str, Weak<Counts>>,
     targets: Gauge,
+}
+
+/// A target's kind and name.
+type Id = (&'static str, Arc<str>);
+
+fn id(target: &Target) -> Id {
+    (target.kind.name(), target.name.clone())
 }
 
 #[derive(Debug)]
@@ -88,7 +94,7 @@ struct Running {
     /// Told: the target is no longer watched. Dropped: the daemon ends, and what is not known at
     /// the end is not thereby gone.
     stop: oneshot::Sender<()>,
-    task: AbortHandle,
+    task: JoinHandle<()>,
 }
 
 impl Supervisor {
@@ -100,7 +106,6 @@ impl Supervisor {
             env: Arc::new(env),
             board: Board::default(),
             running: BTreeMap::new(),
-            tasks: JoinSet::new(),
             counts: BTreeMap::new(),
             targets,
         }
@@ -116,50 +121,45 @@ impl Supervisor {
     /// connection and its counters; one that did is stopped before its successor starts, since
     /// they may want the same port.
     pub async fn update(&mut self, targets: &[Arc<Target>]) -> Changes {
-        let mut wanted: BTreeMap<_, _> = targets.iter().map(|t| (t.id(), t)).collect();
+        let mut wanted: BTreeMap<_, _> = targets.iter().map(|t| (id(t), t)).collect();
         let mut changes = Changes::default();
-        let mut stopping = HashSet::new();
-        let has_gone = |id: &String, running: &mut Running| {
+        let has_gone = |id: &Id, running: &mut Running| {
             !wanted.get(id).is_some_and(|target| **target == running.target)
         };
         let stopped: Vec<_> = self.running.extract_if(.., has_gone).collect();
         wanted.retain(|id, _| !self.running.contains_key(id));
         changes.kept = self.running.len();
+        let mut stopping = Vec::new();
         for (id, running) in stopped {
             if !wanted.contains_key(&id) {
                 changes.removed.push(running.target);
             }
             changes.stopped += 1;
-            // One that has ended by itself, which only a bug can do, hears nothing and is not
-            // waited for.
-            if running.stop.send(()).is_ok() && !running.task.is_finished() {
-                stopping.insert(running.task.id());
-            }
+            // One that has ended by itself, which only a bug can do, hears nothing.
+            _ = running.stop.send(());
+            stopping.push(running.task);
         }
-        while !stopping.is_empty() {
-            match self.tasks.join_next_with_id().await {
-                Some(Ok((task, ()))) => _ = stopping.remove(&task),
-                Some(Err(panic)) => _ = stopping.remove(&panic.id()),
-                None => break,
-            }
+        for task in stopping {
+            // A panic of it was reported where it happened.
+            drop(task.await);
         }
         changes.started = wanted.len();
         let intervals = targets.iter().map(|target| target.interval);
         let grid = Arc::new(Grid::new(self.env.started, intervals));
-        for (id, target) in wanted {
-            self.start(id, target.clone(), grid.clone());
+        for target in wanted.into_values() {
+            self.start(target.clone(), grid.clone());
         }
         self.rewrite_board();
         changes
     }
 
-    fn start(&mut self, id: String, target: Arc<Target>, grid: Arc<Grid>) {
+    fn start(&mut self, target: Arc<Target>, grid: Arc<Grid>) {
         let status = Arc::new(Status::new(target.clone()));
         let (stop, stopped) = oneshot::channel();
         let status_too = status.clone();
         let spawn = Spawn { supervisor: self, target: &target, status: status_too, grid, stopped };
         let task = target.kind.visit(spawn);
-        self.running.insert(id, Running { target, status, stop, task });
+        self.running.insert(id(&target), Running { target, status, stop, task });
     }
 
     fn counts(&mut self, kind: &'static str) -> Arc<Counts> {
@@ -178,9 +178,11 @@ impl Supervisor {
     }
 
     /// Stops all targets and drops this end of the bus, so that what reads it sees the end.
-    pub async fn close(mut self) {
-        self.running.clear();
-        while self.tasks.join_next().await.is_some() {}
+    pub async fn close(self) {
+        let ending: Vec<_> = self.running.into_values().map(|running| running.task).collect();
+        for task in ending {
+            drop(task.await);
+        }
     }
 }
 
@@ -194,14 +196,18 @@ struct Spawn<'a> {
 }
 
 impl Visitor for Spawn<'_> {
-    type Output = AbortHandle;
-    fn visit<K: Kind>(self, kind: &Arc<K>) -> AbortHandle {
+    type Output = JoinHandle<()>;
+    fn visit<K: Kind>(self, kind: &Arc<K>) -> JoinHandle<()> {
         let counts = self.supervisor.counts(self.target.kind.name());
         let env = self.supervisor.env.clone();
         let target = self.target.clone();
         let cadence = kind.cadence(target.interval, target.timeout);
         let task = task::Task::new(env, counts, target, self.status, cadence, self.grid);
-        self.supervisor.tasks.spawn(life(task, kind.clone(), self.stopped))
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "`Running` has it; a set would take as much again"
+        )]
+        tokio::spawn(life(task, kind.clone(), self.stopped))
     }
 }
 

@@ -131,6 +131,11 @@ fn live(rules: &[Rule], catalogue: &Arc<Catalogue>, batches: &[Batch]) -> Vec<Tr
         engine.observe(batch.time);
         engine.apply(batch, &mut out);
     }
+    // What is due at the last moment happens in it.
+    let last = batches.last().map(|batch| batch.time);
+    while let Some(due) = engine.next_tick().filter(|due| Some(*due) <= last) {
+        engine.tick(due, &mut out);
+    }
     out
 }
 

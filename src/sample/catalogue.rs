@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use rustc_hash::FxHashMap;
 
-use super::push_tight;
+use super::{Tags, push_tight};
 
 /// Most series of a daemon's life, those of removed targets included: six times what 200 switches
 /// have, or about 1.5 GB at worst. Beyond, series never seen before are refused, and who would have
@@ -51,7 +51,7 @@ pub struct Row {
     /// The measurement.
     pub measurement: Arc<str>,
     /// Tags, sorted by name; no name twice, no value empty.
-    pub tags: Box<[(Arc<str>, Arc<str>)]>,
+    pub tags: Tags,
 }
 
 /// A series in words: a row and a field. Cheap to clone.
@@ -174,6 +174,16 @@ impl Catalogue {
     /// The id of a row. Tags may come in any order; those with an empty value are left out, and
     /// of two with one name the first counts.
     pub(crate) fn row(&self, measurement: &str, tags: &[(&str, &str)]) -> (u32, Arc<Row>) {
+        self.row_of(&Tags::default(), measurement, tags)
+    }
+
+    /// As [`Catalogue::row`]; a row that has the tags of its target alone shares them.
+    pub(crate) fn row_of(
+        &self,
+        target: &Tags,
+        measurement: &str,
+        tags: &[(&str, &str)],
+    ) -> (u32, Arc<Row>) {
         let sorted = canonical(tags);
         let known = |inner: &Inner| {
             let found = inner.find(measurement, &sorted);
@@ -187,10 +197,12 @@ impl Catalogue {
             Ok(known) => return known,
             Err(free) => free,
         };
-        let row = Arc::new(Row {
-            measurement: inner.string(measurement),
-            tags: sorted.iter().map(|(k, v)| (inner.string(k), inner.string(v))).collect(),
-        });
+        let tags = if target.iter().map(|(k, v)| (&**k, &**v)).eq(sorted.iter().copied()) {
+            target.clone()
+        } else {
+            sorted.iter().map(|(k, v)| (inner.string(k), inner.string(v))).collect()
+        };
+        let row = Arc::new(Row { measurement: inner.string(measurement), tags });
         let next = u32::try_from(inner.rows.len()).expect("fewer rows than addresses");
         inner.row_ids.insert(free, next);
         inner.rows.push(RowEntry { row: row.clone(), series: Vec::new() });

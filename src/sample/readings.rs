@@ -179,7 +179,7 @@ impl Readings {
         if self.catalogue.is_full() && self.catalogue.find_row(measurement, &all).is_none() {
             return REJECTED;
         }
-        let (id, row) = self.catalogue.row(measurement, &all);
+        let (id, row) = self.catalogue.row_of(&self.tags.tags, measurement, &all);
         let known = match &self.index {
             Some(index) => index.by_id.get(&id).copied(),
             None => self.rows.iter().position(|row| row.id == id).map(place),

@@ -47,7 +47,7 @@ impl Index {
             return;
         }
         push_tight(&mut self.rows, id);
-        for (name, value) in &row.tags {
+        for (name, value) in &*row.tags {
             let values = self.tags.entry(name.clone()).or_default();
             push_tight(values.entry(value.clone()).or_default(), id);
         }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::{Instant, advance};
 
 use super::task::Task;

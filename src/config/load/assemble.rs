@@ -111,6 +111,8 @@ impl Draft<'_> {
         tags.extend(self.site.as_ref().map(|site| (words.get("site"), words.get(site))));
         let own = common.tags.iter().filter(|(name, _)| !kind.sets_tag(name));
         tags.extend(own.map(|(name, value)| (words.get(name), words.get(value))));
+        // In the order of series' tags, which are these then.
+        tags.sort_by(|a, b| a.0.cmp(&b.0));
         Target { name, interval, timeout, tags: tags.into(), kind }
     }
 

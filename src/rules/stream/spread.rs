@@ -3,17 +3,17 @@
 //! Terms count from one of the first of them: so those that lie close together far from zero keep
 //! their digits, and those that are all equal have no variance at all.
 
-use super::sum::{Sum, product};
+use super::sum::{Exact, product};
 
-/// Sums of what lies between the terms and an origin, and of its squares. What is not finite is in
-/// the first of them only.
+/// Sums of what lies between the terms and an origin, and of its squares.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Spread {
     origin: f64,
-    /// How many terms are finite.
+    /// How many terms are finite, and how many are not.
     finite: u32,
-    sum: Sum,
-    squares: Sum,
+    others: u32,
+    sum: Exact,
+    squares: Exact,
     /// The most that the squares have been.
     most: f64,
 }
@@ -28,33 +28,34 @@ impl Spread {
     #[inline]
     pub(super) fn add(&mut self, term: f64) {
         if !term.is_finite() {
-            return self.sum.add(term);
+            self.others += 1;
+            return;
         }
         if self.finite == 0 {
             self.origin = term;
         }
         self.finite += 1;
         let (distance, rest) = difference(term, self.origin);
-        self.sum.add_exact(distance, rest);
+        self.sum.add(distance, rest);
         let (square, square_rest) = product(distance, distance);
-        self.squares.add_exact(square, square_rest + 2.0 * distance * rest);
+        self.squares.add(square, square_rest + 2.0 * distance * rest);
         self.most = self.most.max(self.squares.rounded());
     }
 
     #[inline]
     pub(super) fn remove(&mut self, term: f64) {
         if !term.is_finite() {
-            return self.sum.remove(term);
+            self.others -= 1;
+            return;
         }
         self.finite -= 1;
         let (distance, rest) = difference(term, self.origin);
-        self.sum.add_exact(-distance, -rest);
+        self.sum.add(-distance, -rest);
         let (square, square_rest) = product(distance, distance);
-        self.squares.add_exact(-square, -(square_rest + 2.0 * distance * rest));
+        self.squares.add(-square, -(square_rest + 2.0 * distance * rest));
         if self.finite == 0 {
-            self.sum.forget_finite();
-            self.squares.forget_finite();
-            self.most = 0.0;
+            // What rounding may have left of those that were there goes.
+            *self = Self { others: self.others, ..Self::default() };
         }
     }
 
@@ -70,18 +71,13 @@ impl Spread {
     /// The variance; `None` where terms are too large for their squares.
     #[inline]
     pub(super) fn variance(&self) -> Option<f64> {
-        if self.sum.has_non_finite() {
+        if self.others > 0 {
             return Some(f64::NAN);
         }
+        // (count * squares - sum²) / count², all digits kept until the difference is taken.
         let count = f64::from(self.finite);
-        let mean = self.sum.value() / count;
-        // What the mean was rounded by counts where terms lie close together.
-        let mut rest = self.sum;
-        rest.add_product(-count, mean);
-        // The sum of (x - mean)²: squares - mean sum - mean (sum - count mean).
-        let mut all = self.squares.minus_product(mean, &self.sum);
-        all.add_product(-mean, rest.value());
-        let variance = all.value() / count;
+        let all = Exact::default().minus_product(-count, self.squares);
+        let variance = all.minus_square(self.sum).value() / (count * count);
         (!variance.is_nan()).then(|| variance.max(0.0))
     }
 }

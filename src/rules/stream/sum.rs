@@ -4,11 +4,64 @@
 //! after large ones is as exact as if the large ones had never been. What is not finite is counted
 //! apart, since an infinity that is subtracted leaves a NaN behind.
 
-/// A sum.
+/// A sum of finite terms.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Sum {
+pub(super) struct Exact {
     high: f64,
     low: f64,
+}
+
+impl Exact {
+    /// Adds a finite term, and what was left out when that was rounded.
+    #[inline]
+    pub(super) fn add(&mut self, term: f64, rest: f64) {
+        let sum = self.high + term;
+        let part = sum - self.high;
+        self.low += (self.high - (sum - part)) + (term - part) + rest;
+        self.high = sum + self.low;
+        self.low -= self.high - sum;
+    }
+
+    /// Adds the product of two, with all its digits.
+    #[inline]
+    pub(super) fn add_product(&mut self, a: f64, b: f64) {
+        let (product, rest) = product(a, b);
+        self.add(product, rest);
+    }
+
+    /// This minus a number times another sum, with all digits: the terms of a variance.
+    #[inline]
+    pub(super) fn minus_product(mut self, factor: f64, other: Self) -> Self {
+        let (product, rest) = product(-factor, other.high);
+        self.add(product, rest - factor * other.low);
+        self
+    }
+
+    /// This minus the square of another sum, as [`Exact::minus_product`].
+    #[inline]
+    pub(super) fn minus_square(mut self, other: Self) -> Self {
+        let (square, rest) = product(other.high, other.high);
+        self.add(-square, -(rest + 2.0 * other.high * other.low));
+        self
+    }
+
+    /// The sum as a double.
+    #[inline]
+    pub(super) fn value(self) -> f64 {
+        self.high + self.low
+    }
+
+    /// The sum, as near as costs nothing.
+    #[inline]
+    pub(super) fn rounded(self) -> f64 {
+        self.high
+    }
+}
+
+/// A sum of any terms.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sum {
+    finite: Exact,
     nan: u32,
     infinite: [u32; 2],
 }
@@ -16,72 +69,30 @@ pub(super) struct Sum {
 impl Sum {
     #[inline]
     pub(super) fn add(&mut self, term: f64) {
-        if term.is_finite() { self.add_exact(term, 0.0) } else { self.count(term, 1) }
+        if term.is_finite() { self.finite.add(term, 0.0) } else { self.count(term, 1) }
     }
 
     #[inline]
     pub(super) fn remove(&mut self, term: f64) {
-        if term.is_finite() { self.add_exact(-term, 0.0) } else { self.count(term, u32::MAX) }
-    }
-
-    /// Adds the product of two, with all its digits.
-    #[inline]
-    pub(super) fn add_product(&mut self, a: f64, b: f64) {
-        let (product, rest) = product(a, b);
-        self.add_exact(product, rest);
+        if term.is_finite() { self.finite.add(-term, 0.0) } else { self.count(term, u32::MAX) }
     }
 
     /// The sum as a double.
     #[inline]
     pub(super) fn value(&self) -> f64 {
         match (self.nan, self.infinite) {
-            (0, [0, 0]) => self.high + self.low,
+            (0, [0, 0]) => self.finite.value(),
             (0, [_, 0]) => f64::INFINITY,
             (0, [0, _]) => f64::NEG_INFINITY,
             _ => f64::NAN,
         }
     }
 
-    /// Whether a term is not finite.
-    pub(super) fn has_non_finite(&self) -> bool {
-        self.nan > 0 || self.infinite != [0, 0]
-    }
-
     /// Whether the finite terms have stayed within what a double can hold. If not, the sum must be
     /// made anew from its terms.
     #[inline]
     pub(super) fn is_sound(&self) -> bool {
-        self.high.is_finite() && self.low.is_finite()
-    }
-
-    /// This minus a number times another sum, with all digits: the terms of a variance.
-    #[inline]
-    pub(super) fn minus_product(mut self, factor: f64, other: &Self) -> Self {
-        let (product, rest) = product(-factor, other.high);
-        self.add_exact(product, rest - factor * other.low);
-        self
-    }
-
-    /// The sum of the finite terms, as near as costs nothing.
-    #[inline]
-    pub(super) fn rounded(&self) -> f64 {
-        self.high
-    }
-
-    /// There are no finite terms any more: what rounding may have left of them goes.
-    #[inline]
-    pub(super) fn forget_finite(&mut self) {
-        (self.high, self.low) = (0.0, 0.0);
-    }
-
-    /// Adds a finite term, and what was left out when that was rounded.
-    #[inline]
-    pub(super) fn add_exact(&mut self, term: f64, rest: f64) {
-        let sum = self.high + term;
-        let part = sum - self.high;
-        self.low += (self.high - (sum - part)) + (term - part) + rest;
-        self.high = sum + self.low;
-        self.low -= self.high - sum;
+        self.finite.high.is_finite() && self.finite.low.is_finite()
     }
 
     #[cold]
@@ -124,12 +135,12 @@ mod tests {
         sum.remove(1e18);
         assert!((sum.value() - (0.1 + 0.2 + 1e-9)).abs() < 1e-12);
         sum.add(f64::NAN);
-        assert!(sum.value().is_nan() && sum.has_non_finite() && sum.is_sound());
+        assert!(sum.value().is_nan() && sum.is_sound());
     }
 
     #[test]
     fn products_keep_their_digits() {
-        let mut sum = Sum::default();
+        let mut sum = Exact::default();
         sum.add_product(1e9 + 1.0, 1e9 + 1.0);
         sum.add_product(-1e9, 1e9);
         assert_eq!(sum.value(), 2e9 + 1.0);

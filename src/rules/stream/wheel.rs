@@ -53,10 +53,26 @@ pub(in crate::rules) struct Wheel {
     later: BinaryHeap<Reverse<Timer>>,
 }
 
+/// A [`Timer`], which leaves room for the number of the next.
 #[derive(Debug)]
 struct Entry {
-    timer: Timer,
+    at: Timestamp,
+    stream: u32,
+    node: u32,
+    unit: u32,
     next: u32,
+}
+
+impl Entry {
+    fn new(timer: Timer, next: u32) -> Self {
+        let Timer { at, stream, node, unit } = timer;
+        Self { at, stream, node, unit, next }
+    }
+
+    fn timer(&self) -> Timer {
+        let Self { at, stream, node, unit, .. } = *self;
+        Timer { at, stream, node, unit }
+    }
 }
 
 /// No entry.
@@ -97,7 +113,7 @@ impl Wheel {
 
     #[inline]
     fn first_open(&self) -> Option<Timestamp> {
-        self.open.last().map(|place| self.entries[*place as usize].timer.at)
+        self.open.last().map(|place| self.entries[*place as usize].at)
     }
 
     #[inline]
@@ -116,7 +132,7 @@ impl Wheel {
             let place = self.open.pop()?;
             let entry = &mut self.entries[place as usize];
             entry.next = std::mem::replace(&mut self.free, place);
-            entry.timer
+            entry.timer()
         } else {
             self.near.pop()?.0
         };
@@ -159,7 +175,7 @@ impl Wheel {
 
     #[inline]
     fn put(&mut self, bucket: usize, timer: Timer) {
-        let entry = Entry { timer, next: self.buckets[bucket] };
+        let entry = Entry::new(timer, self.buckets[bucket]);
         self.ahead += 1;
         if let Some(free) = self.entries.get_mut(self.free as usize) {
             self.buckets[bucket] = std::mem::replace(&mut self.free, free.next);
@@ -200,7 +216,7 @@ impl Wheel {
             place = entry.next;
         }
         self.ahead -= self.open.len();
-        self.open.sort_unstable_by_key(|place| Reverse(entries[*place as usize].timer.at));
+        self.open.sort_unstable_by_key(|place| Reverse(entries[*place as usize].at));
     }
 }
 

@@ -242,7 +242,7 @@ impl Track {
             kept.leave(slot, &self.ring);
             self.ring.leave();
         }
-        if !kept.is_sound(slot) {
+        if !kept.is_sound(slot, &self.ring) {
             self.reset(slot, kept);
             self.enter(slot, kept, span);
         }

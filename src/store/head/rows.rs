@@ -170,6 +170,10 @@ impl Rows {
 
     /// Appends what a column has from `from` to `to`, both included.
     pub(super) fn read(&self, column: usize, from: i64, to: i64, out: &mut Points) {
+        // What is asked for is found from the newest row on: not at all where none is old enough.
+        if self.times.first().is_none_or(|first| *first > to) {
+            return;
+        }
         let Some(mut value) = self.newest.get(column).copied() else { return };
         let (first, mut end) = (out.len(), self.older.len());
         for (row, time) in self.times.iter().enumerate().rev() {

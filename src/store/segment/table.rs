@@ -50,7 +50,7 @@ pub(super) fn encode(series: &[SeriesId], catalogue: &Catalogue) -> (Vec<u8>, Ve
         } else {
             put_varint(&mut out, tags.len() as u64 + 1);
             put_varint(&mut out, index[&**measurement]);
-            for (name, value) in tags {
+            for (name, value) in tags.iter() {
                 put_varint(&mut out, index[&**name]);
                 put_varint(&mut out, index[&**value]);
             }

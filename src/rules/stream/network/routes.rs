@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use crate::promql::Selector;
 use crate::promql::labels::NAME;
 use crate::rules::stream::Stream;
-use crate::sample::{Catalogue, SeriesId, grow_tight};
+use crate::sample::{Catalogue, SeriesId, grow_tight, push_tight};
 
 /// Where the samples of every series are fed.
 #[derive(Debug, Default)]
@@ -101,14 +101,14 @@ impl Routes {
         for &(id, leaf) in named.iter().chain(&self.nameless) {
             let old = known.iter().find(|route| (route.stream, route.leaf) == (id, leaf));
             if let Some(old) = old {
-                self.routes.push(*old);
+                push_tight(&mut self.routes, *old);
                 continue;
             }
             let stream = streams[id as usize].as_ref();
             let selector: Option<&Selector> =
                 stream.map(|stream| &stream.leaves()[leaf as usize].selector);
             if selector.is_some_and(|selector| selector.matches(label)) {
-                self.routes.push(Route { stream: id, leaf, slot: UNPLACED });
+                push_tight(&mut self.routes, Route { stream: id, leaf, slot: UNPLACED });
             }
         }
         let len = self.routes.len() - first;

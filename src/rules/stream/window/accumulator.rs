@@ -128,9 +128,9 @@ impl Accumulators {
 
     /// Whether it can be relied on; if not, it must be made anew.
     #[inline]
-    pub(super) fn is_sound(&self, slot: u32) -> bool {
+    pub(super) fn is_sound(&self, slot: u32, ring: &Ring) -> bool {
         match &self.kept {
-            Kept::Line(all) => all[slot as usize].is_sound(),
+            Kept::Line(all) => all[slot as usize].is_sound(ring),
             Kept::Spread(all) => all[slot as usize].is_sound(),
             _ => true,
         }

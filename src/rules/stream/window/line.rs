@@ -2,20 +2,21 @@
 
 use super::{Function, Reading, Span};
 use crate::rules::stream::ring::{Point, Ring};
-use crate::rules::stream::sum::Sum;
+use crate::rules::stream::sum::Exact;
 
 /// The sums of a linear regression. Times count in whole nanoseconds from `origin`: their own sums
 /// are exact, and a double holds each exactly for [`ORIGIN_AGE_MAX`].
 #[derive(Debug, Default)]
 pub(super) struct Line {
-    origin: Option<i64>,
-    x: i128,
-    xx: i128,
-    y: Sum,
-    xy: Sum,
+    origin: i64,
     /// How many neighbours differ: a line that does not move is exactly flat.
     steps: u32,
-    stretched: bool,
+    /// How many values are not finite; they are in no sum.
+    others: u32,
+    x: i128,
+    xx: i128,
+    y: Exact,
+    xy: Exact,
 }
 
 /// Up to here a number of nanoseconds is exact in a double, and the squares of a hundred million
@@ -26,32 +27,39 @@ impl Line {
     #[inline]
     pub(super) fn enter(&mut self, last: Option<Point>, point: Point) {
         let at = point.time.as_nanos();
-        let age = at - *self.origin.get_or_insert(at);
-        self.stretched |= age > ORIGIN_AGE_MAX;
-        self.steps += u32::from(last.is_some_and(|last| last.value != point.value));
+        match last {
+            Some(last) => self.steps += u32::from(last.value != point.value),
+            None => *self = Self { origin: at, ..Self::default() },
+        }
+        let age = at - self.origin;
         self.x += i128::from(age);
         self.xx += i128::from(age) * i128::from(age);
-        self.y.add(point.value);
         if point.value.is_finite() {
+            self.y.add(point.value, 0.0);
             self.xy.add_product(point.value, age as f64);
+        } else {
+            self.others += 1;
         }
     }
 
     #[inline]
     pub(super) fn leave(&mut self, point: Point, next: Option<Point>) {
-        let age = point.time.as_nanos() - self.origin.unwrap_or_default();
+        let age = point.time.as_nanos() - self.origin;
         self.steps -= u32::from(next.is_some_and(|next| next.value != point.value));
         self.x -= i128::from(age);
         self.xx -= i128::from(age) * i128::from(age);
-        self.y.remove(point.value);
         if point.value.is_finite() {
+            self.y.add(-point.value, 0.0);
             self.xy.add_product(-point.value, age as f64);
+        } else {
+            self.others -= 1;
         }
     }
 
     /// Whether no time has become too far from the origin, and nothing has overflowed.
-    pub(super) fn is_sound(&self) -> bool {
-        !self.stretched
+    #[inline]
+    pub(super) fn is_sound(&self, ring: &Ring) -> bool {
+        ring.last().is_none_or(|last| last.time.as_nanos() - self.origin <= ORIGIN_AGE_MAX)
     }
 
     pub(super) fn read(&self, function: Function, ring: &Ring, span: &Span) -> Reading {
@@ -78,20 +86,21 @@ impl Line {
                 (0.0, first, true)
             };
         }
-        if self.y.has_non_finite() {
+        if self.others > 0 {
             return (f64::NAN, f64::NAN, true);
         }
         // About the mean time, in whole nanoseconds, and the sum of what lies off it: so near that
-        // the sums about it are small, and found without dividing numbers of sixteen bytes.
+        // the sums about it are small, and found without dividing numbers of sixteen bytes. The
+        // mean is off by its rounding alone, hence that sum is no more than there are points.
         let (exact_count, count) = (count as i128, count as f64);
-        let mean_x = i128::from((self.x as f64 / count) as i64);
-        let rest = (self.x - exact_count * mean_x) as f64;
-        let squares = (self.xx - mean_x * (2 * self.x - exact_count * mean_x)) as f64;
+        let mean_x = (self.x as f64 / count) as i64;
+        let wide_mean = i128::from(mean_x);
+        let rest = (self.x - exact_count * wide_mean) as i64 as f64;
+        let squares = (self.xx - wide_mean * (2 * self.x - exact_count * wide_mean)) as f64;
         let mean_y = self.y.value() / count;
-        let covariance = self.xy.minus_product(mean_x as f64, &self.y).value() - mean_y * rest;
+        let covariance = self.xy.minus_product(mean_x as f64, self.y).value() - mean_y * rest;
         let slope = covariance / (squares - rest * rest / count);
-        let age = i128::from(at - self.origin.unwrap_or_default());
-        let distance = (age - mean_x) as f64 - rest / count;
+        let distance = (at - self.origin - mean_x) as f64 - rest / count;
         (slope * 1e9, mean_y + slope * distance, false)
     }
 }

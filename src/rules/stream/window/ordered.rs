@@ -11,8 +11,14 @@ pub(super) struct Ordered(Vec<f64>);
 /// step waits for the one before.
 const COUNTED_MOST: usize = 64;
 
+/// Values there is room for at first, and at least each time there is more needed.
+const ROOM: usize = 4;
+
 impl Ordered {
     pub(super) fn insert(&mut self, value: f64) {
+        if self.0.len() == self.0.capacity() {
+            self.0.reserve_exact((self.0.len() / 4).max(ROOM));
+        }
         self.0.insert(self.place(value), value);
     }
 
