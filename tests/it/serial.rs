@@ -133,7 +133,7 @@ async fn probes_that_share_a_line_are_told_apart_by_what_they_say() {
         let table = wire.table(keys);
         let own = config(&table).targets[0].tags.clone();
         let names: Vec<_> = own.iter().map(|(name, _)| &**name).collect();
-        assert_eq!(names, ["target", "kind", "rack"], "what lines say is no tag of the target");
+        assert_eq!(names, ["kind", "rack", "target"], "what lines say is no tag of the target");
         let mut driven = wire.driven(keys, &shared());
         driven.poll().await.0.unwrap();
         write!(wire.far(), "\n{line}\n{}\n", line.replace("ev1x", "ev2x")).unwrap();
