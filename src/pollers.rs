@@ -34,13 +34,9 @@ pub trait Poller: Send + 'static {
 /// When a target is polled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cadence {
-    /// Every `interval`; a poll not done within `deadline` has failed with [`Reason::Timeout`].
-    Every {
-        /// From the start of one poll to the start of the next.
-        interval: Duration,
-        /// Shorter than the interval.
-        deadline: Duration,
-    },
+    /// Every interval of the target; a poll not done within its timeout, which is shorter, has failed
+    /// with [`Reason::Timeout`].
+    OnBeat,
     /// The target speaks when it likes: `poll` waits for it, and is called again at once. What a
     /// poll writes is news: other series keep their value.
     OnArrival {
@@ -131,9 +127,9 @@ pub trait Kind: FromTable + Clone + PartialEq + fmt::Debug + Send + Sync + 'stat
     /// The deadline of a poll where none is written and the interval allows it.
     const TIMEOUT: Duration = Duration::from_secs(2);
 
-    /// When it is polled, given the target's interval and timeout.
-    fn cadence(&self, interval: Duration, timeout: Duration) -> Cadence {
-        Cadence::Every { interval, deadline: timeout }
+    /// When it is polled.
+    fn cadence(&self) -> Cadence {
+        Cadence::OnBeat
     }
 
     /// Checks what the kind's own keys say against the interval and the timeout, which are known

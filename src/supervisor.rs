@@ -201,7 +201,7 @@ impl Visitor for Spawn<'_> {
         let counts = self.supervisor.counts(self.target.kind.name());
         let env = self.supervisor.env.clone();
         let target = self.target.clone();
-        let cadence = kind.cadence(target.interval, target.timeout);
+        let cadence = kind.cadence();
         let task = task::Task::new(env, counts, target, self.status, cadence, self.grid);
         #[expect(
             clippy::disallowed_methods,
@@ -212,16 +212,15 @@ impl Visitor for Spawn<'_> {
 }
 
 /// A target's life, until it is stopped. There are as many of these as there are targets, hence
-/// what is large and seldom is boxed, and this is no `async fn`, which would hold its arguments
-/// twice.
+/// what is large and seldom is boxed.
+#[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
 fn life<K: Kind>(
     mut task: task::Task,
     kind: Arc<K>,
     stopped: oneshot::Receiver<()>,
 ) -> impl Future<Output = ()> {
-    let (target, env) = (task.target.clone(), task.env.clone());
     async move {
-        let make = || kind.poller(&target, &env.shared);
+        let make = |task: &task::Task| kind.poller(&task.target, &task.env.shared);
         let is_over = tokio::select! {
             biased;
             told = stopped => told.is_ok(),

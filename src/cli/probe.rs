@@ -85,8 +85,8 @@ impl Visitor for Probe<'_> {
             let tags = TargetTags { target: target.name.clone(), tags: target.tags.clone() };
             let mut readings = Readings::new(catalogue.clone(), clock, tags);
             let mut poller = kind.poller(&target, &shared);
-            let limit = match kind.cadence(target.interval, target.timeout) {
-                Cadence::Every { deadline, .. } => deadline,
+            let limit = match kind.cadence() {
+                Cadence::OnBeat => target.timeout,
                 Cadence::OnArrival { quiet } => quiet.unwrap_or(LISTEN_MAX).min(LISTEN_MAX),
             };
             let started = Instant::now();
@@ -94,9 +94,8 @@ impl Visitor for Probe<'_> {
                 loop {
                     poller.poll(&mut readings).await?;
                     let batches = readings.finish(Written::News);
-                    let arrival = kind.cadence(target.interval, target.timeout);
                     // A connection alone says nothing yet: what is asked for is a reading.
-                    if !batches.is_empty() || matches!(arrival, Cadence::Every { .. }) {
+                    if !batches.is_empty() || kind.cadence() == Cadence::OnBeat {
                         return Ok(batches);
                     }
                 }

@@ -190,16 +190,17 @@ impl Poller for Icmp {
         let socket = self.socket(address.ip())?;
         let mut duplicates = self.last.take().map_or(0, |last| last.duplicates());
         // Kept here from the start: what a dropped poll has sent is not unheard of.
-        self.last = Some(socket.fly(address, self.config.count)?);
+        self.last = Some(socket.fly(address.ip(), self.config.count)?);
         let flight = self.last.as_ref().expect("put there just now");
-        let sent = self.send(flight, &socket).await;
+        let sent = self.send(flight, &socket, address).await;
         if sent.is_ok() {
             // What has not landed by then is lost.
             drop(timeout_at(until, flight.landed()).await);
         }
+        let echoes = flight.end();
         duplicates += flight.duplicates();
         let result = match sent {
-            Ok(()) => report(&flight.echoes(), duplicates, address.ip(), out),
+            Ok(()) => report(&echoes, duplicates, address.ip(), out),
             Err(error) => Err(error),
         };
         if flight.is_too_much() {
@@ -267,7 +268,12 @@ impl Icmp {
 
     /// Sends all packets of a poll, each at its time, whether or not those before have answered.
     /// Fails with the first failure where not one could be sent.
-    async fn send(&self, flight: &Flight, socket: &EchoSocket) -> Result<(), PollError> {
+    async fn send(
+        &self,
+        flight: &Flight,
+        socket: &EchoSocket,
+        to: SocketAddr,
+    ) -> Result<(), PollError> {
         let payload = &PAYLOAD[..usize::from(self.config.size.min(SIZE_MAX_BYTES))];
         let mut failed = None;
         let mut sent = 0;
@@ -279,7 +285,7 @@ impl Icmp {
                 let due = start + self.packet_interval() * u32::from(number);
                 Box::pin(sleep_until(due)).await;
             }
-            match flight.send(number, payload).await {
+            match flight.send(number, payload, to).await {
                 Ok(()) => sent += 1,
                 Err(error) => {
                     use nix::libc::{EADDRNOTAVAIL, ENODEV, ENXIO};
@@ -292,7 +298,7 @@ impl Icmp {
         }
         match failed {
             Some(error) if sent == 0 => {
-                let operation = format!("send an echo request to {}", flight.address());
+                let operation = format!("send an echo request to {}", to.ip());
                 Err(PollError::io(operation, &error))
             }
             _ => Ok(()),

@@ -267,7 +267,7 @@ impl Kind for Config {
     /// Of a connect; a broker far away may need some round trips.
     const TIMEOUT: Duration = Duration::from_secs(5);
 
-    fn cadence(&self, _interval: Duration, _timeout: Duration) -> Cadence {
+    fn cadence(&self) -> Cadence {
         Cadence::OnArrival { quiet: self.broker.quiet }
     }
 

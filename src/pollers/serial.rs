@@ -140,7 +140,7 @@ impl Kind for Config {
         self.tags.contains_key(name)
     }
 
-    fn cadence(&self, _interval: Duration, _timeout: Duration) -> Cadence {
+    fn cadence(&self) -> Cadence {
         Cadence::OnArrival { quiet: self.port.quiet }
     }
 

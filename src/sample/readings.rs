@@ -45,18 +45,18 @@ pub struct Readings {
     clock: Arc<Clock>,
     tags: TargetTags,
     /// How many of the target's tags a row has: those that are not empty.
-    own_tags: usize,
+    own_tags: u32,
     rows: Vec<LocalRow>,
     /// Where rows are, once there are too many to look through.
     index: Option<Box<Index>>,
-    series: usize,
+    series: u32,
     /// Counts batches from 1, so that a field knows in which one it was last written.
     generation: u32,
     /// The first generation of the poll under way.
     poll_started: u32,
     samples: Vec<Sample>,
     /// How many samples the last batch had: the next takes as much room, but not before it begins.
-    room: usize,
+    room: u32,
     done: Vec<Batch>,
     /// For those that were told of [`Readings::stale_after`].
     expiring: Option<Box<Expiring>>,
@@ -124,7 +124,7 @@ impl Readings {
         Self {
             catalogue,
             clock,
-            own_tags: tags.tags.iter().filter(|(_, value)| !value.is_empty()).count(),
+            own_tags: place(tags.tags.iter().filter(|(_, value)| !value.is_empty()).count()),
             tags,
             rows: Vec::new(),
             index: None,
@@ -168,7 +168,7 @@ impl Readings {
         };
         let too_long = |text: &str| text.len() > LABEL_BYTES_MAX;
         // Rows are bounded apart: one without readings has no series.
-        if self.series.max(self.rows.len()) >= SERIES_MAX
+        if self.series_len().max(self.rows.len()) >= SERIES_MAX
             || too_long(measurement)
             || tags.iter().any(|(name, value)| too_long(name) || too_long(value))
         {
@@ -224,7 +224,8 @@ impl Readings {
                 && !self.tags.tags.iter().any(|(own, _)| **own == *name)
         };
         *row.measurement == *measurement
-            && row.tags.len() == self.own_tags + (0..tags.len()).filter(|i| extra(*i)).count()
+            && row.tags.len()
+                == self.own_tags as usize + (0..tags.len()).filter(|i| extra(*i)).count()
             && (0..tags.len()).filter(|i| extra(*i)).all(|i| {
                 let (name, value) = tags[i];
                 let at = row.tags.binary_search_by(|(key, _)| (**key).cmp(name));
@@ -251,7 +252,7 @@ impl Readings {
             sample.value = value;
         } else {
             if self.samples.is_empty() {
-                self.samples.reserve_exact(self.room);
+                self.samples.reserve_exact(self.room as usize);
             }
             self.samples.push(Sample { series, value });
         }
@@ -284,10 +285,10 @@ impl Readings {
     }
 
     fn add_field(&mut self, row: RowRef, field: &str) -> Option<usize> {
-        let local = &mut self.rows[row.0 as usize];
-        if self.series >= SERIES_MAX {
+        if self.series_len() >= SERIES_MAX {
             return None;
         }
+        let local = &mut self.rows[row.0 as usize];
         if self.catalogue.is_full() && self.catalogue.find_series(local.id, field).is_none() {
             return None;
         }
@@ -315,7 +316,7 @@ impl Readings {
         if self.samples.is_empty() {
             return;
         }
-        self.room = self.samples.len();
+        self.room = place(self.samples.len());
         let samples = std::mem::take(&mut self.samples);
         self.done.push(Batch { target: self.tags.target.clone(), time, samples });
     }
@@ -393,7 +394,7 @@ impl Readings {
     /// How many series the target has had so far.
     #[must_use]
     pub fn series_len(&self) -> usize {
-        self.series
+        self.series as usize
     }
 
     /// The name of the target.
@@ -403,7 +404,7 @@ impl Readings {
     }
 }
 
-/// A place among rows or fields, which are bounded by [`SERIES_MAX`].
+/// A place among rows, fields or tags, which are bounded by [`SERIES_MAX`].
 fn place(at: usize) -> u32 {
     u32::try_from(at).expect("rows and fields are bounded")
 }

@@ -64,13 +64,16 @@ impl Task {
         }
     }
 
-    /// Polls until dropped. No `async fn`, as [`Task::every`] is none: it would hold its arguments
+    /// Polls until dropped. No `async fn`, as [`Task::on_beat`] is none: it would hold its arguments
     /// twice, in every one of ten thousand tasks.
     #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
-    pub(super) fn run<P: Poller>(&mut self, make: &impl Fn() -> P) -> impl Future<Output = ()> {
+    pub(super) fn run<P: Poller>(
+        &mut self,
+        make: &impl Fn(&Self) -> P,
+    ) -> impl Future<Output = ()> {
         async move {
             match self.cadence {
-                Cadence::Every { interval, deadline } => self.every(interval, deadline, make).await,
+                Cadence::OnBeat => self.on_beat(make).await,
                 // Apart, so that the many that are polled on the beat do not pay for its room.
                 Cadence::OnArrival { quiet } => Box::pin(self.on_arrival(quiet, make)).await,
             }
@@ -92,42 +95,43 @@ impl Task {
     /// their replies would overflow the socket's buffer and look like loss. A beat that is missed
     /// is left out, not made up for.
     #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
-    fn every<P: Poller>(
-        &mut self,
-        interval: Duration,
-        deadline: Duration,
-        make: &impl Fn() -> P,
-    ) -> impl Future<Output = ()> {
+    fn on_beat<P: Poller>(&mut self, make: &impl Fn(&Self) -> P) -> impl Future<Output = ()> {
         async move {
-            let mut poller = make();
-            let mut due = Instant::now() + interval.mul_f64(fastrand::f64());
+            let mut poller = make(self);
+            let mut due = Instant::now() + self.target.interval.mul_f64(fastrand::f64());
             loop {
-                sleep_until(self.grid.at_or_before(due, interval)).await;
+                sleep_until(self.grid.at_or_before(due, self.target.interval)).await;
                 let started = Instant::now();
                 // On the heap only while it lasts: of ten thousand targets few are polled at a time.
                 let poll =
                     Box::pin(AssertUnwindSafe(poller.poll(&mut self.readings)).catch_unwind());
-                let result = match timeout_at(started + deadline, poll).await {
+                let result = match timeout_at(started + self.target.timeout, poll).await {
                     Ok(Ok(result)) => result,
                     Ok(Err(panic)) => Err(bug(&*panic)),
-                    Err(_) => Err(overdue("no answer within", deadline)),
+                    Err(_) => Err(overdue("no answer within", self.target.timeout)),
                 };
                 if matches!(&result, Err(error) if error.reason == Reason::Bug) {
-                    poller = make();
+                    poller = make(self);
                 }
                 let batches = self.report_poll(&result, started.elapsed());
                 self.send(batches).await;
-                due += interval;
-                let now = Instant::now();
-                if due <= now {
-                    let missed = (now - due).as_nanos() / interval.as_nanos().max(1) + 1;
-                    let missed = u32::try_from(missed).unwrap_or(u32::MAX);
-                    self.status.with(|state| state.late += u64::from(missed));
-                    self.counts.missed.add(u64::from(missed));
-                    due += interval.saturating_mul(missed);
-                }
+                due = self.next_beat(due);
             }
         }
+    }
+
+    /// The beat after one that was due. Those that have passed meanwhile are counted as missed.
+    fn next_beat(&self, due: Instant) -> Instant {
+        let (interval, now) = (self.target.interval, Instant::now());
+        let next = due + interval;
+        if next > now {
+            return next;
+        }
+        let missed = (now - next).as_nanos() / interval.as_nanos().max(1) + 1;
+        let missed = u32::try_from(missed).unwrap_or(u32::MAX);
+        self.status.with(|state| state.late += u64::from(missed));
+        self.counts.missed.add(u64::from(missed));
+        next + interval.saturating_mul(missed)
     }
 
     /// Writes what is known about the target itself beside what was read: a poll is one batch.
@@ -147,8 +151,8 @@ impl Task {
 
     /// Waits for what the target says. After a failure the next try waits, longer each time; after
     /// a silence it does not, for the silence was wait enough.
-    async fn on_arrival<P: Poller>(&mut self, quiet: Option<Duration>, make: &impl Fn() -> P) {
-        let mut poller = make();
+    async fn on_arrival<P: Poller>(&mut self, quiet: Option<Duration>, make: &impl Fn(&Self) -> P) {
+        let mut poller = make(self);
         let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
         loop {
             let started = Instant::now();
@@ -159,7 +163,7 @@ impl Task {
                 Err(_) if quiet.is_some_and(|quiet| started.elapsed() >= quiet) => {}
                 Err(error) => {
                     if error.reason == Reason::Bug {
-                        poller = make();
+                        poller = make(self);
                     }
                     sleep_until(Instant::now() + backoff.next_delay()).await;
                 }

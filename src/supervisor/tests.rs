@@ -83,7 +83,7 @@ impl Bench {
         let (env, target) = (self.env.clone(), self.target.clone());
         let mut task = Task::new(env, counts, target, self.status.clone(), cadence, Arc::default());
         self.tasks.spawn(async move {
-            let make = || {
+            let make = |_: &Task| {
                 *count.lock().unwrap() += 1;
                 Scripted(script.clone())
             };
@@ -105,13 +105,13 @@ impl Bench {
     }
 }
 
-const EVERY: Cadence =
-    Cadence::Every { interval: Duration::from_secs(10), deadline: Duration::from_secs(2) };
-
 #[tokio::test(start_paused = true)]
 async fn a_failed_poll_is_data_and_ends_the_other_series() {
     let mut bench = bench();
-    bench.run(EVERY, &[Act::Read(5.0), Act::Fail(Reason::Refused), Act::Hang, Act::Read(6.0)]);
+    bench.run(
+        Cadence::OnBeat,
+        &[Act::Read(5.0), Act::Fail(Reason::Refused), Act::Hang, Act::Read(6.0)],
+    );
     assert_eq!(bench.next().await, ["x_value 5", "target_up 1", "target_poll_seconds 0"]);
     assert_eq!(
         bench.next().await,
@@ -137,7 +137,7 @@ async fn a_failed_poll_is_data_and_ends_the_other_series() {
 #[tokio::test(start_paused = true)]
 async fn polls_keep_their_beat_whatever_a_poll_takes() {
     let mut bench = bench();
-    bench.run(EVERY, &[Act::Hang, Act::Hang, Act::Read(1.0)]);
+    bench.run(Cadence::OnBeat, &[Act::Hang, Act::Hang, Act::Read(1.0)]);
     bench.next().await;
     let first = Instant::now();
     bench.next().await;
@@ -149,7 +149,7 @@ async fn polls_keep_their_beat_whatever_a_poll_takes() {
 #[tokio::test(start_paused = true)]
 async fn a_poller_that_panics_is_made_anew() {
     let mut bench = bench();
-    let made = bench.run(EVERY, &[Act::Panic, Act::Read(1.0)]);
+    let made = bench.run(Cadence::OnBeat, &[Act::Panic, Act::Read(1.0)]);
     assert!(bench.next().await.contains(&"target_failures_total{bug} 1".into()));
     assert!(bench.next().await.contains(&"x_value 1".into()));
     assert_eq!(*made.lock().unwrap(), 2);
@@ -243,7 +243,7 @@ async fn a_target_that_is_polled_on_the_beat_waits_in_little_room() {
     let Bench { env, status, .. } = bench();
     let target = targets("[icmp.t]\nhost = \"127.0.0.1\"\n").remove(0);
     let counts = Arc::new(Counts::new(&env.metrics, "icmp"));
-    let task = Task::new(env, counts, target.clone(), status, EVERY, Arc::default());
+    let task = Task::new(env, counts, target.clone(), status, Cadence::OnBeat, Arc::default());
     // Ten thousand of these must fit into 40 MB beside all else.
     let bytes = target.kind.visit(Size(task));
     assert!(bytes <= 760, "{bytes} bytes");

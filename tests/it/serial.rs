@@ -230,7 +230,7 @@ async fn a_port_has_one_owner() {
 async fn silence_is_the_supervisors_to_judge() {
     let (_, kind) = target("[serial.x]\ndevice = '/dev/x'\nformat = 'number'\nquiet = '30s'");
     let quiet = Some(Duration::from_secs(30));
-    assert_eq!(kind.cadence(Duration::MAX, Duration::MAX), Cadence::OnArrival { quiet });
+    assert_eq!(kind.cadence(), Cadence::OnArrival { quiet });
 }
 
 #[tokio::test]

@@ -33,7 +33,6 @@ pub(super) enum Echo {
 #[derive(Debug)]
 struct Sent {
     at: Instant,
-    /// Replies that came, those already counted as duplicates left out.
     replies: u16,
     fate: Fate,
 }
@@ -49,7 +48,10 @@ enum Fate {
 /// One is known by its sequence number and where it went: the identifier is the socket's own.
 #[derive(Debug, Default)]
 pub(super) struct Table {
+    /// Those of polls under way: few at a time.
     sent: FxHashMap<(IpAddr, u16), Sent>,
+    /// How many replies came to those of polls that have ended: one for every target, hence no more.
+    ended: FxHashMap<(IpAddr, u16), u16>,
     next: u16,
 }
 
@@ -58,7 +60,7 @@ impl Table {
     fn numbers(&mut self, to: IpAddr, count: u16) -> Option<u16> {
         for _ in 0..=u16::MAX {
             let first = self.next;
-            let used = |n: u16| self.sent.contains_key(&(to, first.wrapping_add(n)));
+            let used = |n: u16| self.has((to, first.wrapping_add(n)));
             match (0..count).rev().find(|n| used(*n)) {
                 Some(n) => self.next = first.wrapping_add(n).wrapping_add(1),
                 None => {
@@ -70,13 +72,44 @@ impl Table {
         None
     }
 
+    fn has(&self, key: (IpAddr, u16)) -> bool {
+        self.sent.contains_key(&key) || self.ended.contains_key(&key)
+    }
+
     /// A reply came. One for a packet not, or no longer, known is nobody's.
     pub(super) fn replied(&mut self, from: IpAddr, sequence: u16, at: Instant, ttl: Option<u8>) {
-        if let Some(sent) = self.sent.get_mut(&(from, sequence)) {
-            sent.replies = sent.replies.saturating_add(1);
+        let key = (from, sequence);
+        let replies = if let Some(sent) = self.sent.get_mut(&key) {
             let round_trip = at.saturating_duration_since(sent.at);
             sent.settle(Echo::Reply { round_trip, ttl });
-        }
+            &mut sent.replies
+        } else if let Some(replies) = self.ended.get_mut(&key) {
+            replies
+        } else {
+            return;
+        };
+        *replies = replies.saturating_add(1);
+    }
+
+    /// How many replies came to a packet, those already counted as duplicates left out.
+    fn replies(&mut self, key: (IpAddr, u16)) -> Option<&mut u16> {
+        let of_ended = self.ended.get_mut(&key);
+        of_ended.or_else(|| self.sent.get_mut(&key).map(|sent| &mut sent.replies))
+    }
+
+    /// The poll of a packet has ended: what has become of the packet by now, if it was sent.
+    fn end(&mut self, key: (IpAddr, u16)) -> Option<Echo> {
+        let sent = self.sent.remove(&key)?;
+        self.ended.insert(key, sent.replies);
+        Some(match sent.fate {
+            Fate::Waiting(_) => Echo::Lost,
+            Fate::Settled(echo) => echo,
+        })
+    }
+
+    fn forget(&mut self, key: (IpAddr, u16)) {
+        self.sent.remove(&key);
+        self.ended.remove(&key);
     }
 
     /// An error message came about a packet.
@@ -103,32 +136,34 @@ impl Sent {
 #[derive(Debug)]
 pub(super) struct Flight {
     line: Arc<Line>,
-    to: SocketAddr,
+    to: IpAddr,
     first: u16,
     count: u16,
 }
 
 impl Flight {
-    pub(super) fn new(line: &Arc<Line>, to: SocketAddr, count: u16) -> Result<Self, PollError> {
-        let first = line.with_table(|table| table.numbers(to.ip(), count)).ok_or_else(|| {
-            let message = format!("too many echo requests to {} are on their way", to.ip());
+    pub(super) fn new(line: &Arc<Line>, to: IpAddr, count: u16) -> Result<Self, PollError> {
+        let first = line.with_table(|table| table.numbers(to, count)).ok_or_else(|| {
+            let message = format!("too many echo requests to {to} are on their way");
             PollError::new(Reason::Timeout, message)
         })?;
         Ok(Self { line: line.clone(), to, first, count })
     }
 
-    pub(super) fn address(&self) -> IpAddr {
-        self.to.ip()
-    }
-
     fn key(&self, number: u16) -> (IpAddr, u16) {
-        (self.to.ip(), self.first.wrapping_add(number))
+        (self.to, self.first.wrapping_add(number))
     }
 
-    /// Sends a packet, which is one of 0 to `count`.
-    pub(super) async fn send(&self, number: u16, payload: &[u8]) -> io::Result<()> {
+    /// Sends a packet, which is one of 0 to `count`, where the flight goes.
+    pub(super) async fn send(
+        &self,
+        number: u16,
+        payload: &[u8],
+        to: SocketAddr,
+    ) -> io::Result<()> {
+        debug_assert_eq!(to.ip(), self.to, "a reply is known by where its request went");
         let key = self.key(number);
-        let to = SockAddr::from(self.to);
+        let to = SockAddr::from(to);
         loop {
             let at = Instant::now();
             let sent = Sent { at, replies: 0, fate: Fate::Waiting(None) };
@@ -160,15 +195,11 @@ impl Flight {
         Poll::Ready(())
     }
 
-    /// What has become of each packet that was sent, by now.
-    pub(super) fn echoes(&self) -> Vec<Echo> {
-        let echo = |sent: &Sent| match &sent.fate {
-            Fate::Waiting(_) => Echo::Lost,
-            Fate::Settled(echo) => *echo,
-        };
+    /// Ends the poll: what has become of each packet that was sent, by now. From here on it is only
+    /// known how many replies each has.
+    pub(super) fn end(&self) -> Vec<Echo> {
         self.line.with_table(|table| {
-            let sent = (0..self.count).filter_map(|number| table.sent.get(&self.key(number)));
-            sent.map(echo).collect()
+            (0..self.count).filter_map(|number| table.end(self.key(number))).collect()
         })
     }
 
@@ -176,9 +207,9 @@ impl Flight {
     pub(super) fn duplicates(&self) -> u32 {
         self.line.with_table(|table| {
             let count = |number| {
-                let sent = table.sent.get_mut(&self.key(number))?;
-                let duplicates = sent.replies.saturating_sub(1);
-                sent.replies -= duplicates;
+                let replies = table.replies(self.key(number))?;
+                let duplicates = replies.saturating_sub(1);
+                *replies -= duplicates;
                 Some(u32::from(duplicates))
             };
             (0..self.count).filter_map(count).sum()
@@ -187,16 +218,14 @@ impl Flight {
 
     /// Whether the socket remembers too much for this one to be remembered longer than its poll.
     pub(super) fn is_too_much(&self) -> bool {
-        self.line.with_table(|table| table.sent.len() > REMEMBERED_MAX)
+        self.line.with_table(|table| table.ended.len() > REMEMBERED_MAX)
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
         self.line.with_table(|table| {
-            for number in 0..self.count {
-                table.sent.remove(&self.key(number));
-            }
+            (0..self.count).for_each(|number| table.forget(self.key(number)));
         });
     }
 }
@@ -237,6 +266,23 @@ mod tests {
         table.unreachable(HERE, 7, TOLD);
         assert_eq!(fate(&table, 7), Some(Echo::Reply { round_trip: second, ttl: Some(64) }));
         assert_eq!(table.sent[&(HERE, 7)].replies, 2);
+    }
+
+    #[test]
+    fn what_comes_after_the_end_of_a_poll_is_counted_and_changes_nothing() {
+        let mut table = Table::default();
+        let at = sent(&mut table, 7);
+        sent(&mut table, 8);
+        table.replied(HERE, 7, at, None);
+        let reply = Echo::Reply { round_trip: Duration::ZERO, ttl: None };
+        assert_eq!([7, 8, 9].map(|number| table.end((HERE, number))), [Some(reply), Some(Echo::Lost), None]);
+        [7, 7, 8, 9].map(|number| table.replied(HERE, number, at, None));
+        table.unreachable(HERE, 8, TOLD);
+        let counts = [7, 8, 9].map(|number| table.replies((HERE, number)).copied());
+        assert_eq!(counts, [Some(3), Some(1), None]);
+        assert_eq!(table.numbers(HERE, 9), Some(9));
+        table.forget((HERE, 7));
+        assert_eq!(table.replies((HERE, 7)), None);
     }
 
     #[test]

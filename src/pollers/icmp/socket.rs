@@ -134,7 +134,7 @@ impl EchoSocket {
     }
 
     /// Makes room for the echoes of one poll.
-    pub(super) fn fly(&self, to: SocketAddr, count: u16) -> Result<Flight, PollError> {
+    pub(super) fn fly(&self, to: IpAddr, count: u16) -> Result<Flight, PollError> {
         Flight::new(&self.line, to, count)
     }
 
