@@ -276,7 +276,9 @@ mod tests {
         table.replied(HERE, 7, at, None);
         let reply = Echo::Reply { round_trip: Duration::ZERO, ttl: None };
         assert_eq!([7, 8, 9].map(|number| table.end((HERE, number))), [Some(reply), Some(Echo::Lost), None]);
-        [7, 7, 8, 9].map(|number| table.replied(HERE, number, at, None));
+        for number in [7, 7, 8, 9] {
+            table.replied(HERE, number, at, None);
+        }
         table.unreachable(HERE, 8, TOLD);
         let counts = [7, 8, 9].map(|number| table.replies((HERE, number)).copied());
         assert_eq!(counts, [Some(3), Some(1), None]);
