@@ -5,6 +5,7 @@
 
 mod connection;
 mod messages;
+mod pace;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::pace::Pace;
 use super::{Broker, Config, Will};
 use crate::actions::Rejected;
 use crate::pollers::{PollError, Reason};
@@ -26,13 +27,6 @@ const BURST_MESSAGES_MAX: usize = 128;
 /// Bursts that may wait to be taken. At either bound the socket is not read, so that the broker
 /// holds back what comes.
 const BURSTS_MAX: usize = 64;
-
-/// After a burst that came close upon another the socket is left alone for so long: where thousands
-/// of messages come a second, waking for each would cost more than judging it.
-const PAUSE: Duration = Duration::from_millis(2);
-
-/// Bursts so large are read on at once: what comes is more than a pause's worth.
-const PAUSED_MESSAGES_MAX: usize = 32;
 
 /// Bytes of messages that may wait to be taken, or one message that is larger.
 const WAITING_BYTES_MAX: usize = 16 << 20;
@@ -191,7 +185,7 @@ struct Mover {
 
 impl Mover {
     async fn run(self, mut event_loop: EventLoop) -> End {
-        let mut last = None;
+        let mut pace = Pace::default();
         loop {
             let mut messages = Vec::new();
             let mut event = match event_loop.poll().await {
@@ -217,10 +211,8 @@ impl Mover {
             if !self.hand_over(messages).await {
                 return End::Unwatched;
             }
-            let now = Instant::now();
-            let is_close = last.replace(now).is_some_and(|last| now - last < 2 * PAUSE);
-            if is_close && count < PAUSED_MESSAGES_MAX {
-                sleep_until(now + PAUSE).await;
+            if let Some(until) = pace.pause(count, Instant::now()) {
+                sleep_until(until).await;
             }
         }
     }
