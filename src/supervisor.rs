@@ -74,17 +74,16 @@ pub struct Changes {
 pub struct Supervisor {
     env: Arc<Env>,
     board: Board,
-    running: BTreeMap<Id, Running>,
+    /// In the order of their ids.
+    running: Vec<Running>,
     /// By kind; they leave the page of metrics with the last target of it.
     counts: BTreeMap<&'static str, Weak<Counts>>,
     targets: Gauge,
 }
 
-/// A target's kind and name.
-type Id = (&'static str, Arc<str>);
-
-fn id(target: &Target) -> Id {
-    (target.kind.name(), target.name.clone())
+/// What tells a target from all others: its kind and its name.
+fn id(target: &Target) -> (&'static str, &str) {
+    (target.kind.name(), &target.name)
 }
 
 #[derive(Debug)]
@@ -105,7 +104,7 @@ impl Supervisor {
         Self {
             env: Arc::new(env),
             board: Board::default(),
-            running: BTreeMap::new(),
+            running: Vec::new(),
             counts: BTreeMap::new(),
             targets,
         }
@@ -123,15 +122,17 @@ impl Supervisor {
     pub async fn update(&mut self, targets: &[Arc<Target>]) -> Changes {
         let mut wanted: BTreeMap<_, _> = targets.iter().map(|t| (id(t), t)).collect();
         let mut changes = Changes::default();
-        let has_gone = |id: &Id, running: &mut Running| {
-            !wanted.get(id).is_some_and(|target| **target == running.target)
+        let has_gone = |running: &mut Running| {
+            !wanted.get(&id(&running.target)).is_some_and(|target| **target == running.target)
         };
         let stopped: Vec<_> = self.running.extract_if(.., has_gone).collect();
-        wanted.retain(|id, _| !self.running.contains_key(id));
+        wanted.retain(|wanted, _| {
+            self.running.binary_search_by(|running| id(&running.target).cmp(wanted)).is_err()
+        });
         changes.kept = self.running.len();
         let mut stopping = Vec::new();
-        for (id, running) in stopped {
-            if !wanted.contains_key(&id) {
+        for running in stopped {
+            if !wanted.contains_key(&id(&running.target)) {
                 changes.removed.push(running.target);
             }
             changes.stopped += 1;
@@ -146,9 +147,11 @@ impl Supervisor {
         changes.started = wanted.len();
         let intervals = targets.iter().map(|target| target.interval);
         let grid = Arc::new(Grid::new(self.env.started, intervals));
+        self.running.reserve_exact(wanted.len());
         for target in wanted.into_values() {
             self.start(target.clone(), grid.clone());
         }
+        self.running.sort_unstable_by(|a, b| id(&a.target).cmp(&id(&b.target)));
         self.rewrite_board();
         changes
     }
@@ -159,7 +162,7 @@ impl Supervisor {
         let status_too = status.clone();
         let spawn = Spawn { supervisor: self, target: &target, status: status_too, grid, stopped };
         let task = target.kind.visit(spawn);
-        self.running.insert(id(&target), Running { target, status, stop, task });
+        self.running.push(Running { target, status, stop, task });
     }
 
     fn counts(&mut self, kind: &'static str) -> Arc<Counts> {
@@ -173,13 +176,13 @@ impl Supervisor {
 
     fn rewrite_board(&mut self) {
         let mut board = self.board.0.write().unwrap_or_else(PoisonError::into_inner);
-        *board = self.running.values().map(|running| running.status.clone()).collect();
+        *board = self.running.iter().map(|running| running.status.clone()).collect();
         self.targets.set(self.running.len() as f64);
     }
 
     /// Stops all targets and drops this end of the bus, so that what reads it sees the end.
     pub async fn close(self) {
-        let ending: Vec<_> = self.running.into_values().map(|running| running.task).collect();
+        let ending: Vec<_> = self.running.into_iter().map(|running| running.task).collect();
         for task in ending {
             drop(task.await);
         }

@@ -4,7 +4,7 @@ use std::fmt::Result;
 use std::io::IsTerminal;
 
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::format::{self, Format, Full, Writer};
 use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
@@ -40,8 +40,8 @@ impl Args {
     pub(super) fn start(&self) -> std::result::Result<(), String> {
         let level = self.log_level.clone().or_else(|| std::env::var("WATCHPOST_LOG").ok());
         let level = level.as_deref().unwrap_or("info");
-        let filter =
-            EnvFilter::try_new(level).map_err(|error| format!("--log-level {level}: {error}"))?;
+        let filter: Targets =
+            level.parse().map_err(|error| format!("--log-level {level}: {error}"))?;
         let registry = tracing_subscriber::registry().with(filter);
         let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(colour);
