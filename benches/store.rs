@@ -202,7 +202,7 @@ fn ingest(store: &Arc<Store>, journal: &Journal, workload: &mut Workload) -> Ing
     }
     let started = Instant::now();
     while store.taken_to() < journal.end() {
-        runtime.block_on(tokio::time::sleep(Duration::from_millis(1)));
+        runtime.block_on(async { tokio::time::sleep(Duration::from_millis(1)).await });
     }
     stop.cancel();
     runtime.block_on(tasks.join_next());
