@@ -20,6 +20,7 @@ use std::time::Duration;
 
 pub use board::{ActionBoard, ActionStatus};
 pub use dispatcher::Actions;
+use futures_util::future::BoxFuture;
 pub use line::LastTry;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -113,31 +114,55 @@ crate::config::kinds! {
     }
 }
 
-impl KindConfig {
+/// An [`Action`] of any kind.
+pub trait AnyAction: Send + Sync {
+    /// See [`Action::fire`].
+    fn fire<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<String, Rejected>>;
+}
+
+impl<A: Action> AnyAction for A {
+    fn fire<'a>(&'a self, notice: &'a Notice) -> BoxFuture<'a, Result<String, Rejected>> {
+        Box::pin(Action::fire(self, notice))
+    }
+}
+
+/// A [`Kind`] without its types: what serves all actions is written, and compiled, once.
+pub trait AnyKind {
     /// See [`Kind::TELLS_PEOPLE`].
-    #[must_use]
-    pub fn tells_people(&self) -> bool {
-        struct Tells;
-        impl Visitor for Tells {
-            type Output = bool;
-            fn visit<K: Kind>(self, _: &Arc<K>) -> bool {
-                K::TELLS_PEOPLE
-            }
-        }
-        self.visit(Tells)
+    fn tells_people(&self) -> bool;
+    /// See [`Kind::GRACE`].
+    fn grace(&self) -> Duration;
+    /// See [`Kind::timeout`].
+    fn timeout(&self) -> Option<Duration>;
+    /// See [`Kind::target_name`].
+    fn target_name(&self) -> Option<(&'static str, Located<String>)>;
+    /// See [`Kind::action`].
+    fn action(&self, timeout: Duration, shared: &Arc<Shared>) -> Arc<dyn AnyAction>;
+}
+
+impl<K: Kind> AnyKind for K {
+    fn tells_people(&self) -> bool {
+        K::TELLS_PEOPLE
     }
 
-    fn own_timeout(&self) -> Option<Duration> {
-        struct Timeout;
-        impl Visitor for Timeout {
-            type Output = Option<Duration>;
-            fn visit<K: Kind>(self, kind: &Arc<K>) -> Option<Duration> {
-                kind.timeout()
-            }
-        }
-        self.visit(Timeout)
+    fn grace(&self) -> Duration {
+        K::GRACE
     }
 
+    fn timeout(&self) -> Option<Duration> {
+        Kind::timeout(self)
+    }
+
+    fn target_name(&self) -> Option<(&'static str, Located<String>)> {
+        Kind::target_name(self)
+    }
+
+    fn action(&self, timeout: Duration, shared: &Arc<Shared>) -> Arc<dyn AnyAction> {
+        Arc::new(Kind::action(self, timeout, shared))
+    }
+}
+
+impl KindConfig {
     /// The kinds as keys of an action's table, for the JSON Schema.
     fn as_keys() -> impl Iterator<Item = Key> {
         Self::NAMES.iter().map(|&name| Key {
@@ -208,9 +233,9 @@ impl ActionConfig {
     /// An action of a kind, with everything else as it is by default.
     #[must_use]
     pub fn new(kind: KindConfig) -> Self {
-        let tells = kind.tells_people();
+        let tells = kind.any().tells_people();
         Self {
-            timeout: kind.own_timeout().unwrap_or(TIMEOUT),
+            timeout: kind.any().timeout().unwrap_or(TIMEOUT),
             retries: if tells { RETRIES_TELLING } else { RETRIES_CHANGING },
             concurrency: 4,
             recoveries: tells,
@@ -249,7 +274,7 @@ impl ActionConfig {
             }
         };
         if let (Some(kind), Some(common)) = (&kind, &common)
-            && let (Some(_), Some(timeout)) = (kind.own_timeout(), &common.timeout)
+            && let (Some(_), Some(timeout)) = (kind.any().timeout(), &common.timeout)
         {
             let message = format!("the timeout is also given in `{}`", kind.name());
             table.cx.error(timeout.place.span.clone(), message);
@@ -273,17 +298,5 @@ impl ActionConfig {
         let one = |name: &&str| serde_json::json!({ "required": [name] });
         schema["oneOf"] = KindConfig::NAMES.iter().map(one).collect();
         schema
-    }
-
-    /// The target it goes through, if it does: kind and name, such as `mqtt` and a broker's.
-    pub(crate) fn target_name(&self) -> Option<(&'static str, Located<String>)> {
-        struct Target;
-        impl Visitor for Target {
-            type Output = Option<(&'static str, Located<String>)>;
-            fn visit<K: Kind>(self, kind: &Arc<K>) -> Self::Output {
-                kind.target_name()
-            }
-        }
-        self.kind.visit(Target)
     }
 }

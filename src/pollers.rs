@@ -8,6 +8,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+
 use crate::config::Target;
 use crate::config::read::FromTable;
 use crate::sample::Readings;
@@ -167,45 +169,54 @@ crate::config::kinds! {
     }
 }
 
-impl KindConfig {
-    /// The deadline where none is written.
-    #[must_use]
-    pub fn default_timeout(&self) -> Duration {
-        struct Timeout;
-        impl Visitor for Timeout {
-            type Output = Duration;
-            fn visit<K: Kind>(self, _: &Arc<K>) -> Duration {
-                K::TIMEOUT
-            }
-        }
-        self.visit(Timeout)
-    }
+/// A [`Poller`] of any kind.
+pub trait AnyPoller: Send {
+    /// See [`Poller::poll`]. On the heap only while it lasts: of ten thousand targets few are polled
+    /// at a time.
+    fn poll<'a>(&'a mut self, out: &'a mut Readings) -> BoxFuture<'a, Result<(), PollError>>;
+}
 
-    /// See [`Kind::sets_tag`].
-    #[must_use]
-    pub fn sets_tag(&self, name: &str) -> bool {
-        struct Sets<'n>(&'n str);
-        impl Visitor for Sets<'_> {
-            type Output = bool;
-            fn visit<K: Kind>(self, kind: &Arc<K>) -> bool {
-                kind.sets_tag(self.0)
-            }
-        }
-        self.visit(Sets(name))
+impl<P: Poller> AnyPoller for P {
+    fn poll<'a>(&'a mut self, out: &'a mut Readings) -> BoxFuture<'a, Result<(), PollError>> {
+        Box::pin(Poller::poll(self, out))
     }
+}
 
+/// A [`Kind`] without its types: what serves all targets is written, and compiled, once.
+pub trait AnyKind {
+    /// See [`Kind::TIMEOUT`].
+    fn default_timeout(&self) -> Duration;
+    /// See [`Kind::cadence`].
+    fn cadence(&self) -> Cadence;
     /// See [`Kind::check`].
     ///
     /// # Errors
     /// What is wrong and what to do about it.
-    pub fn check(&self, interval: Duration, timeout: Duration) -> Result<(), String> {
-        struct Check(Duration, Duration);
-        impl Visitor for Check {
-            type Output = Result<(), String>;
-            fn visit<K: Kind>(self, kind: &Arc<K>) -> Self::Output {
-                kind.check(self.0, self.1)
-            }
-        }
-        self.visit(Check(interval, timeout))
+    fn check(&self, interval: Duration, timeout: Duration) -> Result<(), String>;
+    /// See [`Kind::sets_tag`].
+    fn sets_tag(&self, name: &str) -> bool;
+    /// See [`Kind::poller`].
+    fn poller(&self, target: &Target, shared: &Arc<Shared>) -> Box<dyn AnyPoller>;
+}
+
+impl<K: Kind> AnyKind for K {
+    fn default_timeout(&self) -> Duration {
+        K::TIMEOUT
+    }
+
+    fn cadence(&self) -> Cadence {
+        Kind::cadence(self)
+    }
+
+    fn check(&self, interval: Duration, timeout: Duration) -> Result<(), String> {
+        Kind::check(self, interval, timeout)
+    }
+
+    fn sets_tag(&self, name: &str) -> bool {
+        Kind::sets_tag(self, name)
+    }
+
+    fn poller(&self, target: &Target, shared: &Arc<Shared>) -> Box<dyn AnyPoller> {
+        Box::new(Kind::poller(self, target, shared))
     }
 }

@@ -23,7 +23,7 @@ pub use status::{Snapshot, Status};
 use crate::config::Target;
 use crate::events::Events;
 use crate::metrics::{Gauge, Metrics};
-use crate::pollers::{Kind, Shared, Visitor};
+use crate::pollers::Shared;
 use crate::sample::{Batch, Catalogue};
 
 /// What target tasks need from the daemon.
@@ -159,9 +159,21 @@ impl Supervisor {
     fn start(&mut self, target: Arc<Target>, grid: Arc<Grid>) {
         let status = Arc::new(Status::new(target.clone()));
         let (stop, stopped) = oneshot::channel();
-        let status_too = status.clone();
-        let spawn = Spawn { supervisor: self, target: &target, status: status_too, grid, stopped };
-        let task = target.kind.visit(spawn);
+        let counts = self.counts(target.kind.name());
+        let cadence = target.kind.any().cadence();
+        let task = task::Task::new(
+            self.env.clone(),
+            counts,
+            target.clone(),
+            status.clone(),
+            cadence,
+            grid,
+        );
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "`Running` has it; a set would take as much again"
+        )]
+        let task = tokio::spawn(life(task, stopped));
         self.running.push(Running { target, status, stop, task });
     }
 
@@ -189,41 +201,13 @@ impl Supervisor {
     }
 }
 
-/// Starts the task of a target of any kind.
-struct Spawn<'a> {
-    supervisor: &'a mut Supervisor,
-    target: &'a Arc<Target>,
-    status: Arc<Status>,
-    grid: Arc<Grid>,
-    stopped: oneshot::Receiver<()>,
-}
-
-impl Visitor for Spawn<'_> {
-    type Output = JoinHandle<()>;
-    fn visit<K: Kind>(self, kind: &Arc<K>) -> JoinHandle<()> {
-        let counts = self.supervisor.counts(self.target.kind.name());
-        let env = self.supervisor.env.clone();
-        let target = self.target.clone();
-        let cadence = kind.cadence();
-        let task = task::Task::new(env, counts, target, self.status, cadence, self.grid);
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "`Running` has it; a set would take as much again"
-        )]
-        tokio::spawn(life(task, kind.clone(), self.stopped))
-    }
-}
-
 /// A target's life, until it is stopped. There are as many of these as there are targets, hence
 /// what is large and seldom is boxed.
 #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
-fn life<K: Kind>(
-    mut task: task::Task,
-    kind: Arc<K>,
-    stopped: oneshot::Receiver<()>,
-) -> impl Future<Output = ()> {
+fn life(mut task: task::Task, stopped: oneshot::Receiver<()>) -> impl Future<Output = ()> {
     async move {
-        let make = |task: &task::Task| kind.poller(&task.target, &task.env.shared);
+        let make =
+            |task: &task::Task| task.target.kind.any().poller(&task.target, &task.env.shared);
         let is_over = tokio::select! {
             biased;
             told = stopped => told.is_ok(),

@@ -21,7 +21,7 @@ use super::board::{ActionBoard, ActionStatus};
 use super::line::{HealthState, LastTry, LineState};
 use super::outbox::{ACT_AGE_MAX, Kept, Outbox};
 use super::queue::{Ended, Next, Pending};
-use super::{Action, ActionConfig, Kind, Notice, Rejected, Visitor};
+use super::{ActionConfig, AnyAction, Notice, Rejected};
 use crate::config::{Named, show_duration};
 use crate::metrics::Metrics;
 use crate::pollers::Shared;
@@ -78,7 +78,9 @@ impl Actions {
         let (mut again, mut left) = (0, 0);
         for Kept { action, implied, notice } in outbox.read() {
             let line = self.lines.get(&action);
-            match line.filter(|line| line.config.kind.tells_people() || self.is_fresh(&notice)) {
+            match line
+                .filter(|line| line.config.kind.any().tells_people() || self.is_fresh(&notice))
+            {
                 Some(line) => {
                     line.state.push(notice, implied);
                     again += 1;
@@ -128,11 +130,25 @@ impl Actions {
             };
             let retired = CancellationToken::new();
             let line = Line { config: config.clone(), retired, state };
-            config.kind.visit(Start { actions: self, line: &line });
+            self.run(&line);
             self.lines.insert(name.clone(), line);
         }
         let shown = self.lines.values().map(|line| (line.config.kind.name(), line.state.clone()));
         self.board.show(shown.collect());
+    }
+
+    fn run(&mut self, line: &Line) {
+        let (config, kind) = (&line.config, line.config.kind.any());
+        let runner = Runner {
+            action: kind.action(config.timeout, &self.shared),
+            limit: config.timeout + kind.grace(),
+            retries: config.retries,
+            concurrency: config.concurrency,
+            tells_people: kind.tells_people(),
+            line: line.state.clone(),
+            shared: self.shared.clone(),
+        };
+        self.tasks.spawn(runner.run(line.retired.clone(), self.closing.clone()));
     }
 
     /// Queues a notice for an action that its rule names for what happened: in `actions` for an
@@ -155,8 +171,8 @@ impl Actions {
         let meant = match to {
             Notify::Nobody => false,
             Notify::All => true,
-            Notify::World => !line.config.kind.tells_people(),
-            Notify::People => line.config.kind.tells_people(),
+            Notify::World => !line.config.kind.any().tells_people(),
+            Notify::People => line.config.kind.any().tells_people(),
         };
         if meant && (!implied || line.config.recoveries) {
             line.state.push(notice.clone(), implied);
@@ -226,34 +242,9 @@ impl Line {
     }
 }
 
-/// Starts the task of an action, whichever its kind.
-struct Start<'a> {
-    actions: &'a mut Actions,
-    line: &'a Line,
-}
-
-impl Visitor for Start<'_> {
-    type Output = ();
-
-    fn visit<K: Kind>(self, kind: &Arc<K>) {
-        let config = &self.line.config;
-        let runner = Runner {
-            action: Arc::new(kind.action(config.timeout, &self.actions.shared)),
-            limit: config.timeout + K::GRACE,
-            retries: config.retries,
-            concurrency: config.concurrency,
-            tells_people: K::TELLS_PEOPLE,
-            line: self.line.state.clone(),
-            shared: self.actions.shared.clone(),
-        };
-        let (retired, closing) = (self.line.retired.clone(), self.actions.closing.clone());
-        self.actions.tasks.spawn(runner.run(retired, closing));
-    }
-}
-
 /// The task of an action under one configuration.
-struct Runner<A> {
-    action: Arc<A>,
+struct Runner {
+    action: Arc<dyn AnyAction>,
     /// The longest a try may take.
     limit: Duration,
     retries: u32,
@@ -270,7 +261,7 @@ struct Tried {
     took: Duration,
 }
 
-impl<A: Action> Runner<A> {
+impl Runner {
     /// Tries what waits until it is `retired`, or until nothing is left once it is `closing`.
     async fn run(self, retired: CancellationToken, closing: CancellationToken) {
         let mut tries = JoinSet::new();
@@ -385,7 +376,7 @@ impl<A: Action> Runner<A> {
 }
 
 /// One try; whatever becomes of the action, it ends in time and with a result.
-async fn attempt<A: Action>(action: Arc<A>, pending: Pending, limit: Duration) -> Tried {
+async fn attempt(action: Arc<dyn AnyAction>, pending: Pending, limit: Duration) -> Tried {
     let started = Instant::now();
     let fired = AssertUnwindSafe(action.fire(&pending.notice)).catch_unwind();
     let result = match timeout(limit, fired).await {

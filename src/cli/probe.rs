@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{bad_config, failed, load, print, printable, runtime};
 use crate::config::{Target, show_duration};
-use crate::pollers::{Cadence, Kind, PollError, Poller, Reason, Shared, Visitor};
+use crate::pollers::{Cadence, PollError, Reason, Shared};
 use crate::rules::plan::shown;
 use crate::sample::{Batch, Catalogue, Clock, Readings, TargetTags, Written};
 
@@ -41,7 +41,7 @@ pub(super) fn run(path: Option<&Path>, args: &Args) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&format!("cannot start the runtime: {error}")),
     };
-    let outcome = runtime.block_on(target.kind.visit(Probe { target }));
+    let outcome = runtime.block_on(probe(target));
     runtime.shutdown_background();
     print(&if args.json { outcome.json() } else { outcome.text() });
     if outcome.result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -70,48 +70,39 @@ struct Outcome {
     batches: Vec<Batch>,
 }
 
-struct Probe<'a> {
-    target: &'a Arc<Target>,
-}
-
-impl Visitor for Probe<'_> {
-    type Output = std::pin::Pin<Box<dyn Future<Output = Outcome>>>;
-    fn visit<K: Kind>(self, kind: &Arc<K>) -> Self::Output {
-        let (kind, target) = (kind.clone(), self.target.clone());
-        Box::pin(async move {
-            let clock = Arc::new(Clock::system());
-            let catalogue = Arc::new(Catalogue::default());
-            let shared = Arc::new(Shared::new(clock.clone()));
-            let tags = TargetTags { target: target.name.clone(), tags: target.tags.clone() };
-            let mut readings = Readings::new(catalogue.clone(), clock, tags);
-            let mut poller = kind.poller(&target, &shared);
-            let limit = match kind.cadence() {
-                Cadence::OnBeat => target.timeout,
-                Cadence::OnArrival { quiet } => quiet.unwrap_or(LISTEN_MAX).min(LISTEN_MAX),
-            };
-            let started = Instant::now();
-            let poll = async {
-                loop {
-                    poller.poll(&mut readings).await?;
-                    let batches = readings.finish(Written::News);
-                    // A connection alone says nothing yet: what is asked for is a reading.
-                    if !batches.is_empty() || kind.cadence() == Cadence::OnBeat {
-                        return Ok(batches);
-                    }
-                }
-            };
-            let overdue = format!("nothing within {}", show_duration(limit));
-            let polled = timeout(limit, poll)
-                .await
-                .unwrap_or_else(|_| Err(PollError::new(Reason::Timeout, overdue)));
-            let took = started.elapsed();
-            let (result, batches) = match polled {
-                Ok(batches) => (Ok(()), batches),
-                Err(error) => (Err(error), readings.finish(Written::News)),
-            };
-            Outcome { target, catalogue, result, took, batches }
-        })
-    }
+async fn probe(target: &Arc<Target>) -> Outcome {
+    let (target, kind) = (target.clone(), target.kind.any());
+    let clock = Arc::new(Clock::system());
+    let catalogue = Arc::new(Catalogue::default());
+    let shared = Arc::new(Shared::new(clock.clone()));
+    let tags = TargetTags { target: target.name.clone(), tags: target.tags.clone() };
+    let mut readings = Readings::new(catalogue.clone(), clock, tags);
+    let mut poller = kind.poller(&target, &shared);
+    let limit = match kind.cadence() {
+        Cadence::OnBeat => target.timeout,
+        Cadence::OnArrival { quiet } => quiet.unwrap_or(LISTEN_MAX).min(LISTEN_MAX),
+    };
+    let started = Instant::now();
+    let poll = async {
+        loop {
+            poller.poll(&mut readings).await?;
+            let batches = readings.finish(Written::News);
+            // A connection alone says nothing yet: what is asked for is a reading.
+            if !batches.is_empty() || kind.cadence() == Cadence::OnBeat {
+                return Ok(batches);
+            }
+        }
+    };
+    let overdue = format!("nothing within {}", show_duration(limit));
+    let polled = timeout(limit, poll)
+        .await
+        .unwrap_or_else(|_| Err(PollError::new(Reason::Timeout, overdue)));
+    let took = started.elapsed();
+    let (result, batches) = match polled {
+        Ok(batches) => (Ok(()), batches),
+        Err(error) => (Err(error), readings.finish(Written::News)),
+    };
+    Outcome { target, catalogue, result, took, batches }
 }
 
 impl Outcome {

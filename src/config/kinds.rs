@@ -4,7 +4,7 @@
 //! word in the configuration. What a kind can do is a trait named `Kind` where the list is.
 
 /// Declares the modules of the kinds, the enum of their configurations, its reader, the keys for
-/// the JSON Schema, and the way to code that is generic over `Kind`.
+/// the JSON Schema, and the way to what all kinds can do: `AnyKind`, where the list is.
 macro_rules! kinds {
     (
         $(#[doc = $doc:literal])*
@@ -51,18 +51,11 @@ macro_rules! kinds {
                 match self { $(Self::$variant(_) => stringify!($module),)* }
             }
 
-            /// Hands the kind to a visitor that is generic over it.
-            pub fn visit<V: Visitor>(&self, visitor: V) -> V::Output {
-                match self { $(Self::$variant(config) => visitor.visit(config),)* }
+            /// The kind, whichever its type is.
+            #[must_use]
+            pub fn any(&self) -> &dyn AnyKind {
+                match self { $(Self::$variant(config) => &**config,)* }
             }
-        }
-
-        /// Takes a kind, whichever its type is.
-        pub trait Visitor {
-            /// What comes of it.
-            type Output;
-            /// Called with the kind.
-            fn visit<K: Kind>(self, kind: &std::sync::Arc<K>) -> Self::Output;
         }
     };
 }

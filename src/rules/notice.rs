@@ -25,7 +25,7 @@ impl Listener {
 
 impl From<&ActionConfig> for Listener {
     fn from(action: &ActionConfig) -> Self {
-        Self { acts: !action.kind.tells_people(), recoveries: action.recoveries }
+        Self { acts: !action.kind.any().tells_people(), recoveries: action.recoveries }
     }
 }
 

@@ -15,13 +15,18 @@ use super::{Env, Status};
 use crate::backoff::Backoff;
 use crate::config::{Target, show_duration};
 use crate::events::{Event, TargetEvent};
-use crate::pollers::{Cadence, PollError, Poller, Reason};
+use crate::pollers::{AnyPoller, Cadence, PollError, Reason};
 use crate::sample::{Batch, Readings, TargetTags, Written, until};
 
 /// A target that cannot be reached is tried again after this at the least…
 const RETRY_MIN: Duration = Duration::from_millis(500);
 /// …and this at the most: half a minute after the cable is back, at the latest, data flows.
 const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// Makes a target's poller: at start, and again after a panic.
+pub(super) trait Make: Fn(&Task) -> Box<dyn AnyPoller> + Sync {}
+
+impl<M: Fn(&Task) -> Box<dyn AnyPoller> + Sync> Make for M {}
 
 /// One target being polled.
 pub(super) struct Task {
@@ -67,10 +72,7 @@ impl Task {
     /// Polls until dropped. No `async fn`, as [`Task::on_beat`] is none: it would hold its arguments
     /// twice, in every one of ten thousand tasks.
     #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
-    pub(super) fn run<P: Poller>(
-        &mut self,
-        make: &impl Fn(&Self) -> P,
-    ) -> impl Future<Output = ()> {
+    pub(super) fn run(&mut self, make: &impl Make) -> impl Future<Output = ()> {
         async move {
             match self.cadence {
                 Cadence::OnBeat => self.on_beat(make).await,
@@ -95,16 +97,14 @@ impl Task {
     /// their replies would overflow the socket's buffer and look like loss. A beat that is missed
     /// is left out, not made up for.
     #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
-    fn on_beat<P: Poller>(&mut self, make: &impl Fn(&Self) -> P) -> impl Future<Output = ()> {
+    fn on_beat(&mut self, make: &impl Make) -> impl Future<Output = ()> {
         async move {
             let mut poller = make(self);
             let mut due = Instant::now() + self.target.interval.mul_f64(fastrand::f64());
             loop {
                 sleep_until(self.grid.at_or_before(due, self.target.interval)).await;
                 let started = Instant::now();
-                // On the heap only while it lasts: of ten thousand targets few are polled at a time.
-                let poll =
-                    Box::pin(AssertUnwindSafe(poller.poll(&mut self.readings)).catch_unwind());
+                let poll = AssertUnwindSafe(poller.poll(&mut self.readings)).catch_unwind();
                 let result = match timeout_at(started + self.target.timeout, poll).await {
                     Ok(Ok(result)) => result,
                     Ok(Err(panic)) => Err(bug(&*panic)),
@@ -151,12 +151,12 @@ impl Task {
 
     /// Waits for what the target says. After a failure the next try waits, longer each time; after
     /// a silence it does not, for the silence was wait enough.
-    async fn on_arrival<P: Poller>(&mut self, quiet: Option<Duration>, make: &impl Fn(&Self) -> P) {
+    async fn on_arrival(&mut self, quiet: Option<Duration>, make: &impl Make) {
         let mut poller = make(self);
         let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
         loop {
             let started = Instant::now();
-            let result = self.arrival(&mut poller, quiet).await;
+            let result = self.arrival(&mut *poller, quiet).await;
             self.report_arrival(&result, started.elapsed()).await;
             match result {
                 Ok(()) => backoff.reset(),
@@ -173,9 +173,9 @@ impl Task {
 
     /// One arrival. Meanwhile, at every interval, a target that is up says so again, so that its
     /// series do not look abandoned; and series that were not renewed in time go stale.
-    async fn arrival<P: Poller>(
+    async fn arrival(
         &mut self,
-        poller: &mut P,
+        poller: &mut dyn AnyPoller,
         quiet: Option<Duration>,
     ) -> Result<(), PollError> {
         let silent = quiet.map(|quiet| Instant::now() + quiet);

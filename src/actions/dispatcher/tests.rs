@@ -2,6 +2,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use crate::actions::Action;
 use crate::actions::queue::{RETRY_MAX, RETRY_MIN};
 use crate::actions::testing::{clearing, firing};
 use crate::rules::State;

@@ -96,20 +96,20 @@ impl Draft<'_> {
                 timeout.value
             }
             None => default_timeout
-                .unwrap_or_else(|| kind.default_timeout())
+                .unwrap_or_else(|| kind.any().default_timeout())
                 .min(interval.mul_f64(TIMEOUT_SHARE_MAX)),
         };
         if interval < INTERVAL_MIN {
             let place = common.interval.as_ref().map_or(place, |i| &i.place);
             self.diagnostics.error(place, "must be at least 100ms");
-        } else if let Err(message) = kind.check(interval, timeout) {
+        } else if let Err(message) = kind.any().check(interval, timeout) {
             self.diagnostics.error(place, message);
         }
         let name = words.get(name);
         let mut tags =
             vec![(words.get("target"), name.clone()), (words.get("kind"), words.get(kind.name()))];
         tags.extend(self.site.as_ref().map(|site| (words.get("site"), words.get(site))));
-        let own = common.tags.iter().filter(|(name, _)| !kind.sets_tag(name));
+        let own = common.tags.iter().filter(|(name, _)| !kind.any().sets_tag(name));
         tags.extend(own.map(|(name, value)| (words.get(name), words.get(value))));
         // In the order of series' tags, which are these then.
         tags.sort_by(|a, b| a.0.cmp(&b.0));
@@ -128,7 +128,7 @@ impl Draft<'_> {
             }
         }
         for action in self.actions.values().filter_map(|(_, action)| action.as_ref()) {
-            let Some((kind, name)) = action.target_name() else { continue };
+            let Some((kind, name)) = action.kind.any().target_name() else { continue };
             let of_kind =
                 |id: &'_ String| id.starts_with(kind) && id[kind.len()..].starts_with('.');
             let known: Vec<&str> =
