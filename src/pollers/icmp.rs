@@ -5,7 +5,7 @@
 //! duplicate, even if it comes after the poll has ended: then the next poll counts it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -153,15 +153,8 @@ const ADDRESS_LIFETIME: Duration = Duration::from_secs(300);
 const SILENT_ADDRESS_LIFETIME: Duration = Duration::from_secs(30);
 
 /// What is sent, cut to size: every byte another, so that a link can not compress it to nothing.
-static PAYLOAD: [u8; SIZE_MAX_BYTES as usize] = {
-    let mut bytes = [0; SIZE_MAX_BYTES as usize];
-    let mut i = 0;
-    while i < bytes.len() {
-        bytes[i] = (i % 251) as u8;
-        i += 1;
-    }
-    bytes
-};
+static PAYLOAD: LazyLock<Box<[u8]>> =
+    LazyLock::new(|| (0..SIZE_MAX_BYTES).map(|place| (place % 251) as u8).collect());
 
 /// Sends echo requests to one host.
 #[derive(Debug)]
