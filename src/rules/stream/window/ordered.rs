@@ -31,7 +31,8 @@ impl Ordered {
         if value.is_nan() {
             return 0;
         }
-        let is_before = |known: &f64| (*known < value) | known.is_nan();
+        #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "what is not a number comes first")]
+        let is_before = |known: &f64| !(*known >= value);
         if self.0.len() <= COUNTED_MOST {
             self.0.iter().map(|known| u64::from(is_before(known))).sum::<u64>() as usize
         } else {
