@@ -24,7 +24,7 @@ const PARTS: u32 = 16;
 
 /// More polls at one moment than this on average, and the answers of some moments might not fit
 /// into a socket's buffer, which looks like loss: 256 fit, and phases are random.
-const POLLS_AT_ONCE_MAX: f64 = 32.0;
+const POLLS_AT_ONCE_MAX: f64 = 48.0;
 
 /// What may be subtracted from the time of the runtime's start to hit the wheel's multiples: its
 /// time is cut to milliseconds, and it began a little before we read the clock.
@@ -95,13 +95,13 @@ mod tests {
     fn a_crowd_shares_less_and_at_last_keeps_to_its_own_time() {
         let start = Instant::now();
         for (targets, by) in [
-            (600, 511),
-            (700, 255),
-            (1_300, 127),
-            (2_600, 63),
-            (5_100, 31),
-            (100_000, 1),
-            (200_000, 0),
+            (900, 511),
+            (1_000, 255),
+            (1_900, 127),
+            (3_800, 63),
+            (7_600, 31),
+            (200_000, 1),
+            (300_000, 0),
         ] {
             let grid = Grid::new(start + LEAD, vec![10 * SECOND; targets].into_iter());
             assert_eq!(moved(&grid, start, 511, 10 * SECOND), by, "{targets}");
