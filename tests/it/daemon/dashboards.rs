@@ -40,6 +40,53 @@ fn dashboards_are_what_their_source_makes() {
     }
 }
 
+/// Checks every dashboard against the types Grafana publishes for them, without its enums: a file
+/// has their words.
+const CHECK: &str = "import type { Dashboard } from '@grafana/schema';\n\
+    type Json<T> = T extends string ? `${T}`\n\
+      : T extends object ? { [K in keyof T]: Json<T[K]> } : T;\n";
+
+#[test]
+fn dashboards_are_of_the_type_grafana_publishes() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |program: &Path, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).current_dir(folder.path()).output();
+        output.map_err(|error| format!("cannot start {}: {error}", program.display()))
+    };
+    let packages = ["@grafana/schema@13.2.3", "typescript@7.0.2"];
+    let install = ["install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", "."];
+    match run(Path::new("npm"), &[&install[..], &packages].concat()) {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => {
+            eprintln!("skipped: npm cannot install {packages:?}: {}", stderr(&output));
+            return;
+        }
+        Err(error) => {
+            eprintln!("skipped: {error}");
+            return;
+        }
+    }
+    let check = |name: &str, dashboards: &[Json]| {
+        let consts = (0..).zip(dashboards).map(|(number, dashboard): (usize, _)| {
+            format!("export const d{number}: Json<Dashboard> = {dashboard:#};\n")
+        });
+        let file = format!("{name}.ts");
+        std::fs::write(folder.path().join(&file), CHECK.to_owned() + &consts.collect::<String>())
+            .unwrap();
+        let options = "--noEmit --strict --skipLibCheck --target es2022 --module esnext \
+            --moduleResolution bundler";
+        let arguments: Vec<_> = options.split_whitespace().chain([&*file]).collect();
+        let output = run(&folder.path().join("node_modules/.bin/tsc"), &arguments).unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let mut all = dashboards();
+    let (is_right, said) = check("right", &all);
+    assert!(is_right, "{said}");
+    all[0]["panels"][0]["typo"] = Json::Null;
+    let (is_right, said) = check("wrong", &all);
+    assert!(!is_right && said.contains("typo"), "{said}");
+}
+
 /// The fields and words of Grafana's schema that a file without would not load by, or load as
 /// something else.
 #[test]
