@@ -24,7 +24,9 @@ impl Display for Expr {
             }
             ExprKind::Subquery(subquery) => write_subquery(f, subquery),
             ExprKind::Negate(inner) => {
-                let bracketed = binds(inner).is_some_and(|p| p < POWER);
+                // A chain of signs may be longer than brackets may be deep.
+                let is_sign = matches!(inner.kind, ExprKind::Negate(_));
+                let bracketed = !is_sign && binds(inner).is_some_and(|p| p < POWER);
                 f.write_str("-")?;
                 write_bracketed(f, inner, bracketed)
             }
@@ -64,6 +66,8 @@ fn write_binary(f: &mut Formatter<'_>, binary: &Binary) -> fmt::Result {
     let left_bracketed = binds(left).is_some_and(|p| p < own || (p == own && to_the_right));
     let right_bracketed = match &right.kind {
         ExprKind::Binary(_) => binds(right).is_some_and(|p| p < own || (p == own && !to_the_right)),
+        // So may `a ^ -b ^ -c`, where nothing that follows can take the sign's operand.
+        ExprKind::Negate(_) if to_the_right => false,
         // `a * -b * c` would move the bracket.
         _ => binds(right).is_some(),
     };

@@ -28,6 +28,12 @@ fn an_expression_is_written_in_one_way() {
         ("(a ^ b) ^ c", "(a ^ b) ^ c"),
         ("-a ^ 2", "-a ^ 2"),
         ("(-a) ^ 2", "(-a) ^ 2"),
+        ("-(-a)", "--a"),
+        ("a ^ -b ^ -c", "a ^ -b ^ -c"),
+        ("a ^ -(b * c)", "a ^ -(b * c)"),
+        ("(a ^ -b) ^ c * d", "(a ^ -b) ^ c * d"),
+        ("d * a ^ -b * c", "d * a ^ -b * c"),
+        ("a * -b", "a * (-b)"),
         ("-(5)", "-5"),
         ("+x", "x"),
         ("a or b and c", "a or b and c"),
@@ -218,6 +224,13 @@ fn expression() -> impl Strategy<Value = String> {
             (wrap, inner).prop_map(|((before, after), a)| format!("{before}{a}{after}")),
         ]
     })
+}
+
+#[test]
+fn a_chain_longer_than_brackets_may_be_deep_is_read_back_the_same() {
+    for text in ["-".repeat(120) + "a", "a ^ -".repeat(120) + "a"] {
+        assert_eq!(canonical(&canonical(&text)), canonical(&text));
+    }
 }
 
 proptest! {
