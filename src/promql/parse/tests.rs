@@ -226,6 +226,16 @@ fn expression() -> impl Strategy<Value = String> {
     })
 }
 
+/// A comment ends at either end of a line (promql/parser/lex.go, lexLineComment): nothing hides in one.
+#[test]
+fn what_follows_a_comment_is_counted() {
+    assert_eq!(canonical("a # b\r + c"), "a + c");
+    for end in ["\r", "\n"] {
+        let text = format!("#{end}{}a{}", "(".repeat(5_000), ")".repeat(5_000));
+        assert_eq!(refused(&text).0, "nested more than 64 deep");
+    }
+}
+
 #[test]
 fn a_chain_longer_than_brackets_may_be_deep_is_read_back_the_same() {
     for text in ["-".repeat(120) + "a", "a ^ -".repeat(120) + "a"] {

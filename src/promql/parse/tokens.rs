@@ -27,7 +27,7 @@ pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
     while let Some(c) = text[at..].chars().next() {
         let len = match c {
             _ if c.is_whitespace() => c.len_utf8(),
-            '#' => text[at..].find('\n').unwrap_or(text.len() - at),
+            '#' => text[at..].find(['\n', '\r']).unwrap_or(text.len() - at),
             '"' | '\'' | '`' => quoted_len(&text[at..], c),
             _ if is_word(c) => word_len(&text[at..]),
             _ => sign_len(&text[at..], c),
