@@ -14,6 +14,9 @@ const BRACKETS_MAX: usize = 64;
 /// recurses. Real rules stay below fifty.
 const OPERATORS_MAX: usize = 250;
 
+/// The longest duration that is a number of seconds: 2^63 ns, as in Prometheus.
+const SECONDS_MAX: f64 = 9_223_372_036.0;
+
 /// Deepest tree: what fits the stack of a runtime's thread in every build.
 const DEPTH_MAX: usize = OPERATORS_MAX + BRACKETS_MAX;
 
@@ -27,7 +30,18 @@ pub(super) fn checked_tokens(text: &str) -> Result<Vec<Token<'_>>, ParseError> {
         return Err(ParseError::new("the expression is empty", None));
     }
     let (mut depth, mut braces, mut operators) = (0_usize, 0_usize, 0);
+    let mut is_duration = false;
     for token in &tokens {
+        let too_long = |text: &str| text.parse().is_ok_and(|n: f64| n.is_nan() || n > SECONDS_MAX);
+        // The parser panics where a number of seconds is no duration.
+        if is_duration && token.text.split(':').any(too_long) {
+            return Err(ParseError::new("duration out of range", token.span));
+        }
+        is_duration = match token.text {
+            "-" | "+" => is_duration,
+            // A colon is a part of the word before it.
+            text => text == "[" || text.ends_with(':') || token.is("offset"),
+        };
         match token.text {
             "(" | "[" | "{" => depth += 1,
             ")" | "]" | "}" => depth = depth.saturating_sub(1),

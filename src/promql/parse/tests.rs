@@ -226,6 +226,17 @@ fn expression() -> impl Strategy<Value = String> {
     })
 }
 
+#[test]
+fn a_number_of_seconds_that_is_no_duration_is_refused() {
+    for place in ["[#]", "[1h:#]", "[1h: #]", "[#:1m]", " offset #", " offset -#"] {
+        for number in ["3036666666666666666660", "1e300", "Inf", "NaN"] {
+            let text = format!("x{}", place.replace('#', number));
+            assert_eq!(refused(&text).0, "duration out of range", "{text}");
+        }
+    }
+    assert_eq!(canonical("x[300] offset 60"), "x[5m] offset 1m");
+}
+
 /// A comment ends at either end of a line (promql/parser/lex.go, lexLineComment): nothing hides in one.
 #[test]
 fn what_follows_a_comment_is_counted() {
