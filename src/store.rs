@@ -1,7 +1,7 @@
 //! The embedded store: every sample that was judged, for as long as it is kept.
 //!
 //! New samples lie in the [head] in memory, which the journal rebuilds after a crash; about
-//! once an hour they are [sealed](seal) into an immutable [segment]. [Once a day](merge)
+//! once an hour, or as it fills, they are [sealed](seal) into an immutable [segment]. [Once a day](merge)
 //! segments are joined, and summed up for when the samples themselves are [gone](keep). It never
 //! makes the task that judges wait: writing is done on another thread, and where the disk refuses,
 //! samples stay in memory up to a bound. It refuses samples too old or ahead of the clock, and
@@ -58,8 +58,8 @@ pub struct Store {
     index: RwLock<Index>,
     tables: Tables,
     cache: Arc<Cache>,
-    /// Held by who changes files: one at a time.
-    work: Mutex<()>,
+    /// The file that grows. Held by who changes files: one at a time.
+    work: Mutex<Option<seal::Growing>>,
     counts: Counts,
 }
 
@@ -83,8 +83,9 @@ struct State {
 
 impl State {
     fn add_segment(&mut self, segment: Arc<Segment>) {
-        let mut all: Vec<_> = self.segments.to_vec();
-        all.retain(|other| other.path != segment.path);
+        let (mut all, replaced): (Vec<_>, Vec<_>) =
+            self.segments.iter().cloned().partition(|other| other.path != segment.path);
+        replaced.iter().for_each(|segment| segment.forget());
         all.push(segment);
         all.sort_by_key(|segment| (segment.meta.tier, segment.meta.number));
         self.segments = Arc::new(all);
@@ -240,7 +241,8 @@ impl Store {
             let of_tier = || state.segments.iter().filter(|s| s.meta.tier == tier);
             let bytes: u64 = of_tier().map(|segment| segment.len).sum();
             self.counts.disk_bytes[tier as usize].set(bytes as f64);
-            self.counts.segments[tier as usize].set(of_tier().count() as f64);
+            let finished = of_tier().filter(|segment| !segment.is_growing()).count();
+            self.counts.segments[tier as usize].set(finished as f64);
         }
         drop(state);
         self.counts.series.set(self.index().len() as f64);

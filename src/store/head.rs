@@ -8,6 +8,7 @@
 
 mod rows;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -50,6 +51,13 @@ struct Group {
 impl Group {
     fn is_mostly_holes(&self) -> bool {
         self.rows.times().len() >= JUDGED_ROWS_MIN && self.holes * 2 > self.rows.cells_len()
+    }
+
+    /// Takes its rows out, if it has any.
+    fn take(&mut self) -> Option<Rows> {
+        self.holes = 0;
+        let fresh = Rows::new(self.rows.series.clone());
+        Some(std::mem::replace(&mut self.rows, fresh)).filter(|rows| !rows.is_empty())
     }
 }
 
@@ -215,12 +223,7 @@ impl Head {
                 return Into::Refused;
             }
             // The clock was ahead, and has been put right: what it said does not bind us.
-            let series = group.rows.series.clone();
-            let ahead = std::mem::replace(&mut group.rows, Rows::new(series));
-            group.holes = 0;
-            if !ahead.is_empty() {
-                self.dissolved.push(ahead);
-            }
+            self.dissolved.extend(group.take());
         }
         group.appended = self.appends;
         group.holes += group.rows.series.len();
@@ -322,14 +325,32 @@ impl Head {
                 continue;
             }
             group.idle_cuts = 0;
-            group.holes = 0;
-            let series = group.rows.series.clone();
-            all.push(std::mem::replace(&mut group.rows, Rows::new(series)));
+            all.extend(group.take());
         }
         for at in idle {
             self.dissolve(u32::try_from(at).expect("fewer groups than series"), false);
         }
         (all, std::mem::take(&mut self.late))
+    }
+
+    /// Takes the longest groups out until what is left takes so many bytes at most; before them,
+    /// what is not in a group. Those groups stay, for what comes next.
+    pub(super) fn cut_longest(&mut self, bytes: usize) -> (Vec<Rows>, Late) {
+        let mut taken = std::mem::take(&mut self.dissolved);
+        let late = std::mem::take(&mut self.late);
+        self.bytes -= taken.iter().map(Rows::bytes).sum::<usize>() + late.len() * LATE_BYTES;
+        let mut order: Vec<u32> = (0..).take(self.groups.len()).collect();
+        let rows = |at: &u32| self.groups[*at as usize].rows.times().len();
+        order.sort_unstable_by_key(|at| Reverse(rows(at)));
+        for at in order {
+            if self.bytes <= bytes {
+                break;
+            }
+            let group = &mut self.groups[at as usize];
+            self.bytes -= group.rows.bytes();
+            taken.extend(group.take());
+        }
+        (taken, late)
     }
 
     /// The rows that are here.
@@ -358,8 +379,9 @@ pub(super) struct Frozen {
     places: OnceLock<Vec<(SeriesId, u32, u32)>>,
     /// From when to when the samples came, by the clock, in milliseconds.
     pub(super) span: (i64, i64),
-    /// All batches up to here in the journal are in it, or in older segments.
-    pub(super) journal: u64,
+    /// Where the head was empty after the cut: all batches up to here in the journal are in it, or
+    /// were taken out before.
+    pub(super) journal: Option<u64>,
     pub(super) bytes: usize,
 }
 
@@ -367,10 +389,15 @@ impl Frozen {
     pub(super) fn new(
         (rows, late): (Vec<Rows>, Late),
         span: (i64, i64),
-        journal: u64,
+        journal: Option<u64>,
         bytes: usize,
     ) -> Self {
         Self { rows, late, places: OnceLock::new(), span, journal, bytes }
+    }
+
+    /// Whether it is all the head had.
+    pub(super) fn is_all(&self) -> bool {
+        self.journal.is_some()
     }
 
     fn places(&self) -> &[(SeriesId, u32, u32)] {

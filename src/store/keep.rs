@@ -52,11 +52,12 @@ impl Store {
             let state = self.state();
             (state.limits, state.segments.clone())
         };
+        let all = all.iter().filter(|segment| !segment.is_growing()).cloned();
         let is_over = |segment: &Arc<Segment>| {
             let kept = limits.of(segment.meta.tier).unwrap_or_default();
             segment.meta.span.1 < millis(now - kept)
         };
-        let (mut gone, mut kept): (Vec<_>, Vec<_>) = all.iter().cloned().partition(is_over);
+        let (mut gone, mut kept): (Vec<_>, Vec<_>) = all.partition(is_over);
         while let Some(at) = one_too_many(&kept, limits.bytes) {
             gone.push(kept.remove(at));
         }
@@ -71,7 +72,7 @@ impl Store {
         }
         self.state().remove_segments(gone);
         for segment in gone {
-            self.cache.forget(&segment.path);
+            segment.forget();
             // What cannot be removed is found, and removed, at the next start.
             if let Err(error) = fs::remove_file(&segment.path) {
                 let path = segment.path.display();

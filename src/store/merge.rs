@@ -104,7 +104,10 @@ impl Store {
     fn to_join(&self, tier: Tier, days: i64, today: i64) -> Vec<Vec<Arc<Segment>>> {
         let state = self.state();
         let period = |s: &Arc<Segment>| s.meta.span.1.div_euclid(DAY_MILLIS * days);
-        let of_tier = state.segments.iter().filter(|s| s.meta.tier == tier && !s.is_joined());
+        let is_meant = |s: &&Arc<Segment>| {
+            s.meta.tier == tier && !s.is_joined() && !s.is_growing()
+        };
+        let of_tier = state.segments.iter().filter(is_meant);
         let of_tier: Vec<_> =
             of_tier.filter(|s| (period(s) + 1) * days <= today).cloned().collect();
         let periods = of_tier.chunk_by(|a, b| period(a) == period(b));

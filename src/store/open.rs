@@ -90,7 +90,7 @@ impl Store {
             index: RwLock::default(),
             tables: Tables::default(),
             cache: Arc::new(Cache::default()),
-            work: Mutex::new(()),
+            work: Mutex::default(),
             counts: Counts::new(metrics),
         }
     }
@@ -137,7 +137,7 @@ impl Store {
 
     /// Takes note of the series of segments, and of how far they reach.
     fn know(&self, segments: &[Arc<Segment>]) {
-        let mut tables: Vec<&Arc<Table>> = segments.iter().map(|segment| &segment.table).collect();
+        let mut tables: Vec<&Arc<Table>> = segments.iter().filter_map(|s| s.table()).collect();
         tables.sort_by_key(|table| Arc::as_ptr(table));
         tables.dedup_by(|a, b| Arc::ptr_eq(a, b));
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);

@@ -41,10 +41,13 @@ impl Present {
         let step = segment.meta.tier.step_millis();
         let (first, last) = segment.meta.times;
         let is_whole = range.from <= first && last <= range.to;
+        let table = segment.table().map_or(&[][..], |table| &table.0);
+        if is_whole && !segment.is_growing() {
+            return table.iter().for_each(|series| self.add(*series));
+        }
         // What cannot be read may have anything.
-        let opened = if is_whole { None } else { segment.opened().ok() };
-        let Some(opened) = opened else {
-            return segment.table.0.iter().for_each(|series| self.add(*series));
+        let Ok(opened) = segment.opened() else {
+            return table.iter().for_each(|series| self.add(*series));
         };
         for group in &opened.directory.groups {
             let mut blocks = opened.directory.blocks[group.blocks.clone()].iter();

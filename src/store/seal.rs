@@ -1,8 +1,11 @@
 //! Sealing: what the head holds becomes a segment, while nobody waits.
 //!
-//! A seal takes everything out of the head at one moment, then encodes and writes it group by
-//! group; queries read it from memory until the segment is there. Where the disk refuses, it stays
-//! in memory and is tried again; only at [`UNSEALED_BYTES_MAX`] the oldest goes, and is counted.
+//! A head that is full gives up the longest of its groups, which are written to the end of a file
+//! that grows; so what stays are groups of all lengths, and a block has twice the rows a group has on
+//! average. Once an hour, or when the file is large, all is taken out at one moment, written, and
+//! the file is finished: it has all that came up to a place in the journal. Queries read what was
+//! taken out from memory until it is written. Where the disk refuses, it stays in memory and is tried
+//! again; only at [`UNSEALED_BYTES_MAX`] the oldest goes, and is counted.
 
 use std::io;
 use std::path::Path;
@@ -11,17 +14,23 @@ use std::sync::PoisonError;
 
 use tracing::{info, warn};
 
-use super::head::Frozen;
-use super::segment::{Meta, Segment, Tier, Writer};
+use super::block::is_absent;
+use super::head::{Frozen, Late, Rows};
+use super::segment::{Mark, Meta, Segment, Tier, Writer};
 use super::{State, Store, millis, segment};
 use crate::sample::{SeriesId, Timestamp};
 
-/// A head of this size is sealed before its time: with it, 10,000 series read every ten seconds are
-/// sealed in blocks of 400 rows.
-pub(super) const HEAD_BYTES_MAX: usize = 32 << 20;
+/// A head of this size gives up its longest groups.
+pub(super) const HEAD_BYTES_MAX: usize = 8 << 20;
+
+/// What it keeps then.
+pub(super) const HEAD_BYTES_KEPT: usize = HEAD_BYTES_MAX / 4 * 3;
+
+/// A file of this size is finished: what is in it comes from the journal after a crash.
+const FILE_BYTES_MAX: u64 = 32 << 20;
 
 /// The most memory for samples that are not sealed, when the disk does not take them.
-pub(super) const UNSEALED_BYTES_MAX: usize = 2 * HEAD_BYTES_MAX;
+pub(super) const UNSEALED_BYTES_MAX: usize = 64 << 20;
 
 /// With so much unsealed, what comes waits in the journal until some of it is.
 pub(super) const BUSY_BYTES_MAX: usize = HEAD_BYTES_MAX * 3 / 2;
@@ -61,13 +70,31 @@ impl State {
     /// Takes everything out of the head, as what came until now.
     pub(super) fn cut(&mut self, now: i64) {
         let bytes = self.head.bytes();
-        let (rows, late) = self.head.cut();
-        self.cuts += 1;
-        if !rows.is_empty() || !late.is_empty() {
-            let span = (self.since, now.max(self.since));
-            self.frozen.push(Arc::new(Frozen::new((rows, late), span, self.journal, bytes)));
-        }
+        let taken = self.head.cut();
+        self.freeze(taken, bytes, now, Some(self.journal));
         self.since = now;
+    }
+
+    /// Takes the longest groups out of the head.
+    fn cut_longest(&mut self, kept: usize, now: i64) {
+        let bytes = self.head.bytes();
+        let taken = self.head.cut_longest(kept);
+        self.freeze(taken, bytes - self.head.bytes(), now, None);
+    }
+
+    fn freeze(
+        &mut self,
+        (rows, late): (Vec<Rows>, Late),
+        bytes: usize,
+        now: i64,
+        journal: Option<u64>,
+    ) {
+        self.cuts += 1;
+        let is_growing = self.segments.iter().any(|segment| segment.is_growing());
+        if !rows.is_empty() || !late.is_empty() || is_growing && journal.is_some() {
+            let span = (self.since, now.max(self.since));
+            self.frozen.push(Arc::new(Frozen::new((rows, late), span, journal, bytes)));
+        }
     }
 
     pub(super) fn unsealed_bytes(&self) -> usize {
@@ -86,16 +113,28 @@ impl State {
     }
 }
 
+/// The file that grows.
+#[derive(Debug)]
+pub(super) struct Growing {
+    writer: Writer,
+    number: u64,
+    /// From when to when its samples came.
+    span: (i64, i64),
+    samples: u64,
+    /// Where it ends whole.
+    mark: Option<Mark>,
+}
+
 impl Store {
     /// Seals all that is in the head. Blocks for as long as that takes: not for a task.
     ///
     /// # Errors
     /// What the disk says. Nothing is lost then; what was to be sealed is kept for the next time.
     pub fn seal(&self, now: Timestamp) -> Result<(), SealError> {
-        let _alone = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut growing = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         {
             let mut state = self.state();
-            if state.frozen.is_empty() || self.folder.is_none() {
+            if self.folder.is_none() || !state.frozen.iter().any(|frozen| frozen.is_all()) {
                 state.cut(millis(now));
             }
         }
@@ -103,14 +142,48 @@ impl Store {
             self.forget_all_but_one();
             return Ok(());
         };
+        self.write_frozen(folder, &mut growing)
+    }
+
+    /// Writes the longest groups of the head to the file that grows, so that it keeps so many bytes.
+    /// Blocks as [`Store::seal`] does.
+    ///
+    /// # Errors
+    /// As of [`Store::seal`].
+    pub(super) fn seal_longest(&self, now: Timestamp, kept: usize) -> Result<(), SealError> {
+        let Some(folder) = &self.folder else { return self.seal(now) };
+        let mut growing = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        self.state().cut_longest(kept, millis(now));
+        let written = self.write_frozen(folder, &mut growing);
+        drop(growing);
+        self.note_failure(written.as_ref().err());
+        written
+    }
+
+    /// Whether the head has as much as it should. Without a disk, that is all there is.
+    pub(super) fn is_full(&self) -> bool {
+        let most = if self.folder.is_some() { HEAD_BYTES_MAX } else { UNSEALED_BYTES_MAX / 2 };
+        self.state().head.bytes() > most
+    }
+
+    /// Whether what comes next is to go to another file.
+    pub(super) fn is_file_full(&self) -> bool {
+        self.state().segments.iter().any(|s| s.is_growing() && s.len >= FILE_BYTES_MAX)
+    }
+
+    fn write_frozen(
+        &self,
+        folder: &Path,
+        growing: &mut Option<Growing>,
+    ) -> Result<(), SealError> {
         while let Some(frozen) = self.first_frozen() {
-            let number = self.state().next_number;
-            let path = folder.join(segment_name(Tier::Raw, number, 0));
-            self.write(&frozen, number, &path).map_err(SealError::write(&path))?;
-            let segment = self.open_segment(&path).map_err(SealError::read_back(&path))?;
+            let segment = self.write(folder, &frozen, growing)?;
             let mut state = self.state();
             state.frozen.retain(|other| !Arc::ptr_eq(other, &frozen));
-            state.next_number += 1;
+            if !segment.is_growing() {
+                state.next_number += 1;
+                *growing = None;
+            }
             state.add_segment(segment);
         }
         self.show();
@@ -128,30 +201,43 @@ impl Store {
         state.frozen.drain(..over);
     }
 
-    fn write(&self, frozen: &Frozen, number: u64, path: &Path) -> io::Result<()> {
-        let mut writer = Writer::create(path)?;
-        for rows in &frozen.rows {
-            let width = rows.series.len();
-            let cells = rows.cells(0, rows.times().len());
-            writer.group(&rows.series, false);
-            writer.rows(rows.times(), width, |row, column| cells[row * width + column])?;
-        }
-        let late: Vec<(SeriesId, i64, f64)> =
-            frozen.late.iter().map(|((series, time), value)| (*series, *time, *value)).collect();
-        for of_one in late.chunk_by(|a, b| a.0 == b.0) {
-            let times: Vec<i64> = of_one.iter().map(|(_, time, _)| *time).collect();
-            writer.group(&[of_one[0].0], true);
-            writer.rows(&times, 1, |row, _| of_one[row].2)?;
-        }
-        let meta = Meta {
-            tier: Tier::Raw,
-            number,
-            span: frozen.span,
-            times: (0, 0),
-            journal: frozen.journal,
-            samples: frozen.samples() as u64,
+    /// Writes what was taken out of the head to the file that grows, and finishes that if it was
+    /// all. Where that fails, the file is as it was before.
+    fn write(
+        &self,
+        folder: &Path,
+        frozen: &Frozen,
+        growing: &mut Option<Growing>,
+    ) -> Result<Arc<Segment>, SealError> {
+        let number = growing.as_ref().map_or_else(|| self.state().next_number, |file| file.number);
+        let path = folder.join(segment_name(Tier::Raw, number, 0));
+        let file = match growing {
+            Some(file) => file,
+            None => {
+                let writer = Writer::create(&path).map_err(SealError::write(&path))?;
+                let span = frozen.span;
+                growing.insert(Growing { writer, number, span, samples: 0, mark: None })
+            }
         };
-        writer.finish(meta, &[], &self.catalogue)
+        let (samples, span) = (file.samples, file.span);
+        let written = file.add(frozen).map_err(SealError::write(&path)).and_then(|mut meta| {
+            if let Some(journal) = frozen.journal {
+                meta.journal = journal;
+                let finished = file.writer.finish(meta, &[], &self.catalogue);
+                finished.map_err(SealError::write(&path))?;
+                return self.open_segment(&path).map_err(SealError::read_back(&path));
+            }
+            let (so_far, mark) = file.writer.so_far().map_err(SealError::write(&path))?;
+            file.mark = Some(mark);
+            meta.times = file.writer.times();
+            let len = file.writer.len();
+            Ok(Arc::new(Segment::growing(&path, meta, len, so_far, self.cache.clone())))
+        });
+        if written.is_err() {
+            file.writer.back_to(file.mark);
+            (file.samples, file.span) = (samples, span);
+        }
+        written
     }
 
     pub(super) fn open_segment(&self, path: &Path) -> Result<Arc<Segment>, segment::ReadError> {
@@ -170,6 +256,31 @@ impl Store {
             _ => {}
         }
         self.counts.failing.set(f64::from(u8::from(error.is_some())));
+    }
+}
+
+impl Growing {
+    /// Adds what was taken out of the head; returns what is known of the file then.
+    fn add(&mut self, frozen: &Frozen) -> io::Result<Meta> {
+        let writer = &mut self.writer;
+        for rows in &frozen.rows {
+            let width = rows.series.len();
+            let cells = rows.cells(0, rows.times().len());
+            self.samples += cells.iter().filter(|cell| !is_absent(**cell)).count() as u64;
+            writer.group(&rows.series, false);
+            writer.rows(rows.times(), width, |row, column| cells[row * width + column])?;
+        }
+        let late: Vec<(SeriesId, i64, f64)> =
+            frozen.late.iter().map(|((series, time), value)| (*series, *time, *value)).collect();
+        self.samples += late.len() as u64;
+        for of_one in late.chunk_by(|a, b| a.0 == b.0) {
+            let times: Vec<i64> = of_one.iter().map(|(_, time, _)| *time).collect();
+            writer.group(&[of_one[0].0], true);
+            writer.rows(&times, 1, |row, _| of_one[row].2)?;
+        }
+        self.span = (self.span.0.min(frozen.span.0), self.span.1.max(frozen.span.1));
+        let (number, span, samples) = (self.number, self.span, self.samples);
+        Ok(Meta { tier: Tier::Raw, number, span, times: (0, 0), journal: 0, samples })
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A segment in memory is its footer and its (shared) table of series; the directory of its blocks
 //! is read when a query first needs it, and kept while there is room. It never writes a file that
-//! is there: [`writer`] makes a new one under another name and renames it.
+//! is there: [`writer`] makes a new one under another name and renames it; one that still grows has
+//! its directory in memory.
 
 mod cache;
 mod directory;
@@ -16,9 +17,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 pub(super) use cache::Cache;
+use directory::Draft;
 pub(super) use directory::{BlockRef, Directory};
 pub(super) use table::{Table, Tables};
-pub(super) use writer::{UNFINISHED, Writer};
+pub(super) use writer::{Mark, UNFINISHED, Writer};
 
 use super::block::{self, checked};
 use super::bytes::{Corrupt, Reader};
@@ -276,6 +278,21 @@ impl<F: ReadAt> Opened<F> {
     }
 }
 
+/// What is there of a file that is not finished.
+#[derive(Debug)]
+pub(super) struct Growing {
+    file: Arc<File>,
+    draft: Draft,
+}
+
+/// Where a segment's directory is.
+#[derive(Debug)]
+enum Contents {
+    /// In its file, with the table of the series.
+    Finished { table: Arc<Table>, directory: Part },
+    Growing(Growing),
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -283,9 +300,10 @@ pub(super) struct Segment {
     pub(super) meta: Meta,
     /// The length of the file.
     pub(super) len: u64,
-    pub(super) table: Arc<Table>,
-    directory: Part,
+    contents: Contents,
     cache: Arc<Cache>,
+    /// By this the cache knows it.
+    id: u64,
     /// Whether that a part of it cannot be read has been said.
     pub(super) is_damaged: AtomicBool,
 }
@@ -303,9 +321,37 @@ impl Segment {
     ) -> Result<Self, ReadError> {
         let file = File::open(path)?;
         let (meta, directory, table, len) = read_ends(&file, tables, catalogue)?;
-        let path = path.to_owned();
-        let is_damaged = AtomicBool::new(false);
-        Ok(Self { path, meta, len, table, directory, cache, is_damaged })
+        Ok(Self::new(path, meta, len, Contents::Finished { table, directory }, cache))
+    }
+
+    /// What there is of a segment that is not finished and is to have this path; of `meta`, `times`
+    /// are known already.
+    pub(super) fn growing(
+        path: &Path,
+        meta: Meta,
+        len: u64,
+        growing: Growing,
+        cache: Arc<Cache>,
+    ) -> Self {
+        Self::new(path, meta, len, Contents::Growing(growing), cache)
+    }
+
+    fn new(path: &Path, meta: Meta, len: u64, contents: Contents, cache: Arc<Cache>) -> Self {
+        let (path, id) = (path.to_owned(), cache.new_id());
+        Self { path, meta, len, contents, cache, id, is_damaged: AtomicBool::new(false) }
+    }
+
+    /// Whether more is to come, and so it is no file yet that could be joined or removed.
+    pub(super) fn is_growing(&self) -> bool {
+        matches!(self.contents, Contents::Growing(_))
+    }
+
+    /// All series it has, where they are known without reading.
+    pub(super) fn table(&self) -> Option<&Arc<Table>> {
+        match &self.contents {
+            Contents::Finished { table, .. } => Some(table),
+            Contents::Growing(_) => None,
+        }
     }
 
     /// The segment with its directory, from the cache or read now.
@@ -313,11 +359,11 @@ impl Segment {
     /// # Errors
     /// A file that is gone or damaged.
     pub(super) fn opened(&self) -> Result<Arc<Opened>, ReadError> {
-        if let Some(opened) = self.cache.get(&self.path) {
+        if let Some(opened) = self.cache.get(self.id) {
             return Ok(opened);
         }
         let opened = Arc::new(self.opened_in(self.file()?)?);
-        self.cache.put(&self.path, &opened);
+        self.cache.put(self.id, &opened);
         Ok(opened)
     }
 
@@ -326,7 +372,10 @@ impl Segment {
     /// # Errors
     /// A file that is gone or cannot be opened.
     pub(super) fn file(&self) -> io::Result<File> {
-        File::open(&self.path)
+        match &self.contents {
+            Contents::Finished { .. } => File::open(&self.path),
+            Contents::Growing(growing) => growing.file.try_clone(),
+        }
     }
 
     /// The segment with its directory, read from its [file](Self::file).
@@ -334,13 +383,19 @@ impl Segment {
     /// # Errors
     /// A file that is damaged.
     pub(super) fn opened_in(&self, file: File) -> Result<Opened, ReadError> {
-        let directory = self.read_directory(&file)?;
+        let directory = match &self.contents {
+            Contents::Finished { table, directory } => {
+                let bytes = directory.read(&file, self.len)?;
+                directory::decode(&bytes, table, directory.offset)?
+            }
+            Contents::Growing(growing) => directory::decode_draft(&growing.draft, self.len)?,
+        };
         Ok(Opened { file, directory })
     }
 
-    fn read_directory(&self, file: &File) -> Result<Directory, ReadError> {
-        let bytes = self.directory.read(file, self.len)?;
-        Ok(directory::decode(&bytes, &self.table, self.directory.offset)?)
+    /// Lets go of what the cache has of it.
+    pub(super) fn forget(&self) {
+        self.cache.forget(self.id);
     }
 
     /// Whether it is made of others.

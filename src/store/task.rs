@@ -1,5 +1,5 @@
-//! The store's task: reads the journal, and has the store work once an hour, when the head is full,
-//! and a minute after it failed.
+//! The store's task: reads the journal, and has the store work once an hour, a minute after it
+//! failed, and when the head or the file that grows is full.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::seal::HEAD_BYTES_KEPT;
 use super::{SealError, Store};
 use crate::journal::Reader;
 use crate::sample::Clock;
@@ -21,6 +22,15 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What work under way gets to end at a stop. What it leaves unfinished is done again.
 const STOP_GRACE: Duration = Duration::from_secs(3);
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy)]
+enum Due {
+    /// All that is done once an hour.
+    All,
+    /// Room in the head.
+    Longest,
+}
 
 impl Store {
     /// Takes in what the journal has and no segment: for the start, before anything else runs.
@@ -43,17 +53,27 @@ impl Store {
         let mut due = Instant::now() + SEAL_INTERVAL;
         loop {
             let has_room = self.has_room();
-            // Where sealing fails, a full head does not make trying more often any better.
-            if work.is_empty() && (Instant::now() >= due || self.is_full() && !self.is_failing()) {
+            if work.is_empty()
+                && let Some(what) = self.what_is_due(Instant::now() >= due)
+            {
                 let (store, clock) = (self.clone(), clock.clone());
-                work.spawn_blocking(move || store.work(&clock));
+                work.spawn_blocking(move || {
+                    match what {
+                        Due::All => store.work(&clock)?,
+                        Due::Longest => store.seal_longest(clock.now(), HEAD_BYTES_KEPT)?,
+                    }
+                    Ok::<_, SealError>(what)
+                });
             }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 Some(worked) = work.join_next() => {
-                    let failed = !matches!(worked, Ok(Ok(())));
-                    due = Instant::now() + if failed { RETRY_INTERVAL } else { SEAL_INTERVAL };
+                    due = match worked {
+                        Ok(Ok(Due::Longest)) => due,
+                        Ok(Ok(Due::All)) => Instant::now() + SEAL_INTERVAL,
+                        _ => Instant::now() + RETRY_INTERVAL,
+                    };
                     match self.folder {
                         Some(_) => reader.commit_up_to(self.sealed_to()),
                         None => reader.commit(),
@@ -68,8 +88,16 @@ impl Store {
         drop(timeout(STOP_GRACE, work.join_next()).await);
     }
 
-    fn is_full(&self) -> bool {
-        self.state().head.bytes() > super::seal::HEAD_BYTES_MAX
+    fn what_is_due(&self, is_time: bool) -> Option<Due> {
+        if is_time {
+            return Some(Due::All);
+        }
+        // Where sealing fails, a full head does not make trying more often any better.
+        if self.is_failing() || !self.is_full() {
+            return None;
+        }
+        let is_all = self.folder.is_none() || self.is_file_full();
+        Some(if is_all { Due::All } else { Due::Longest })
     }
 
     /// Whether there is room for more. Where the disk does not take it there always is: then the

@@ -85,6 +85,12 @@ impl Bench {
         self.journal.push((end, batch));
     }
 
+    /// As if the head could hold half of what it has.
+    fn seal_longest(&self) {
+        let bytes = self.store.state().head.bytes() / 2;
+        self.store.seal_longest(at(self.now), bytes).unwrap();
+    }
+
     /// As after kill -9: what was not sealed comes back from the journal.
     fn reopen(&mut self) {
         self.catalogue = Arc::default();
@@ -166,6 +172,7 @@ enum Step {
     Polls(usize, usize, usize),
     Later(i64),
     Seal,
+    SealLongest,
     Tidy,
     Reopen,
     Read(i64, i64),
@@ -181,6 +188,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (1..60_000i64).prop_map(Step::Later),
         1 => (0..2 * DAY).prop_map(Step::Later),
         2 => Just(Step::Seal),
+        3 => Just(Step::SealLongest),
         1 => Just(Step::Tidy),
         1 => Just(Step::Reopen),
         1 => (0..3 * DAY, 0..2 * DAY).prop_map(|(from, len)| Step::Read(from, len)),
@@ -210,6 +218,7 @@ proptest! {
                 }
                 Step::Later(millis) => bench.now += millis,
                 Step::Seal => bench.store.seal(at(bench.now)).unwrap(),
+                Step::SealLongest => bench.seal_longest(),
                 Step::Tidy => bench.store.tidy(at(bench.now)).unwrap(),
                 Step::Reopen => bench.reopen(),
                 Step::Read(before, len) => {

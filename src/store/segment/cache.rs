@@ -1,7 +1,7 @@
 //! The directories of segments that queries read last, within a bound.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Opened;
@@ -13,24 +13,31 @@ const CACHE_BYTES_MAX: usize = 8 << 20;
 /// The most files that stay open.
 const CACHE_FILES_MAX: usize = 128;
 
-/// See the module.
+/// See the module. A segment is known by a number of its own: paths are used again.
 #[derive(Debug, Default)]
-pub(in crate::store) struct Cache(Mutex<VecDeque<(PathBuf, Arc<Opened>)>>);
+pub(in crate::store) struct Cache {
+    all: Mutex<VecDeque<(u64, Arc<Opened>)>>,
+    last_id: AtomicU64,
+}
 
 impl Cache {
-    pub(super) fn get(&self, path: &Path) -> Option<Arc<Opened>> {
+    pub(super) fn new_id(&self) -> u64 {
+        self.last_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn get(&self, id: u64) -> Option<Arc<Opened>> {
         let mut all = self.lock();
-        let at = all.iter().position(|(known, _)| known == path)?;
+        let at = all.iter().position(|(known, _)| *known == id)?;
         let found = all.remove(at)?;
         let opened = found.1.clone();
         all.push_front(found);
         Some(opened)
     }
 
-    pub(super) fn put(&self, path: &Path, opened: &Arc<Opened>) {
+    pub(super) fn put(&self, id: u64, opened: &Arc<Opened>) {
         let mut all = self.lock();
-        all.retain(|(known, _)| known != path);
-        all.push_front((path.to_owned(), opened.clone()));
+        all.retain(|(known, _)| *known != id);
+        all.push_front((id, opened.clone()));
         let mut bytes = 0;
         let kept = all.iter().take(CACHE_FILES_MAX).take_while(|(_, opened)| {
             bytes += opened.directory.bytes();
@@ -40,12 +47,12 @@ impl Cache {
         all.truncate(kept);
     }
 
-    /// Lets go of a file that is to go.
-    pub(in crate::store) fn forget(&self, path: &Path) {
-        self.lock().retain(|(known, _)| known != path);
+    /// Lets go of a segment that is to go.
+    pub(super) fn forget(&self, id: u64) {
+        self.lock().retain(|(known, _)| *known != id);
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(PathBuf, Arc<Opened>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(u64, Arc<Opened>)>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -17,9 +17,6 @@ pub(in crate::store) struct Group {
     pub(in crate::store) blocks: Range<usize>,
 }
 
-/// A group being written: its series, whether it is late, its blocks.
-pub(super) type Written = (Box<[SeriesId]>, bool, Vec<BlockRef>);
-
 /// Where a block is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) struct BlockRef {
@@ -60,39 +57,110 @@ impl Directory {
     }
 }
 
-/// Encodes groups, the blocks of each, and what the file replaces. `local` is the number of a series
-/// in the file's table.
-pub(super) fn encode(
-    groups: &[Written],
-    replaces: &[u64],
-    local: impl Fn(SeriesId) -> u32,
-) -> Vec<u8> {
-    let mut out = Vec::new();
-    put_varint(&mut out, replaces.len() as u64);
-    replaces.iter().for_each(|file| put_varint(&mut out, *file));
-    put_varint(&mut out, groups.len() as u64);
-    for (series, is_late, blocks) in groups {
-        put_varint(&mut out, (series.len() as u64) << 1 | u64::from(*is_late));
-        let mut before = 0;
-        for series in series {
-            let number = i64::from(local(*series));
-            put_signed(&mut out, number - before);
-            before = number;
-        }
-        put_varint(&mut out, blocks.len() as u64);
-        for block in blocks {
-            put_varint(&mut out, block.offset);
-            put_varint(&mut out, block.len.into());
-            put_varint(&mut out, block.head_len.into());
-            put_varint(&mut out, block.rows.into());
-            put_signed(&mut out, block.first);
-            put_varint(&mut out, block.last.wrapping_sub(block.first) as u64);
-        }
-    }
-    out
+/// The groups of a file that is being written, as bytes: a file of a hundred thousand series has
+/// dozens of bytes for each group, and would have hundreds as [`Directory`]. Series are numbered as
+/// the catalogue does.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Draft {
+    bytes: Vec<u8>,
+    groups: usize,
+    /// The oldest and the newest time.
+    pub(super) times: Option<(i64, i64)>,
 }
 
-/// Decodes what [`encode`] wrote, for a file whose blocks end before `end`.
+/// What a draft was at some moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DraftMark(usize, usize, Option<(i64, i64)>);
+
+impl Draft {
+    /// Adds a group and its blocks.
+    pub(super) fn push(&mut self, series: &[SeriesId], is_late: bool, blocks: &[BlockRef]) {
+        put_group(series, is_late, blocks, |series| series.index() as u64, &mut self.bytes);
+        self.groups += 1;
+        for block in blocks {
+            let (first, last) = self.times.unwrap_or((block.first, block.last));
+            self.times = Some((first.min(block.first), last.max(block.last)));
+        }
+    }
+
+    pub(super) fn mark(&self) -> DraftMark {
+        DraftMark(self.bytes.len(), self.groups, self.times)
+    }
+
+    /// Forgets what came after a mark.
+    pub(super) fn back_to(&mut self, DraftMark(len, groups, times): DraftMark) {
+        self.bytes.truncate(len);
+        (self.groups, self.times) = (groups, times);
+    }
+
+    /// All series of all groups; some more than once.
+    pub(super) fn series(&self) -> Vec<SeriesId> {
+        let mut all = Vec::new();
+        self.each(|series, _, _| all.extend_from_slice(series));
+        all
+    }
+
+    /// The directory of a finished file: late groups come last, since they count more. `local` is the
+    /// number of a series in the file's table.
+    pub(super) fn encode(&self, replaces: &[u64], local: impl Fn(SeriesId) -> u64) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.bytes.len());
+        put_varint(&mut out, replaces.len() as u64);
+        replaces.iter().for_each(|file| put_varint(&mut out, *file));
+        put_varint(&mut out, self.groups as u64);
+        for late in [false, true] {
+            self.each(|series, is_late, blocks| {
+                if is_late == late {
+                    put_group(series, is_late, blocks, &local, &mut out);
+                }
+            });
+        }
+        out
+    }
+
+    fn each(&self, mut each: impl FnMut(&[SeriesId], bool, &[BlockRef])) {
+        let mut reader = Reader::new(&self.bytes);
+        let (mut series, mut blocks) = (Vec::new(), Vec::new());
+        for _ in 0..self.groups {
+            series.clear();
+            blocks.clear();
+            let is_late =
+                decode_group(&mut reader, by_catalogue, u64::MAX, &mut series, &mut blocks);
+            each(&series, is_late.expect("what we wrote ourselves"), &blocks);
+        }
+    }
+}
+
+/// The series a draft means by a number.
+fn by_catalogue(number: usize) -> Option<SeriesId> {
+    Some(SeriesId::from_index(number))
+}
+
+fn put_group(
+    series: &[SeriesId],
+    is_late: bool,
+    blocks: &[BlockRef],
+    number: impl Fn(SeriesId) -> u64,
+    out: &mut Vec<u8>,
+) {
+    put_varint(out, (series.len() as u64) << 1 | u64::from(is_late));
+    let mut before = 0;
+    for series in series {
+        let number = number(*series) as i64;
+        put_signed(out, number - before);
+        before = number;
+    }
+    put_varint(out, blocks.len() as u64);
+    for block in blocks {
+        put_varint(out, block.offset);
+        put_varint(out, block.len.into());
+        put_varint(out, block.head_len.into());
+        put_varint(out, block.rows.into());
+        put_signed(out, block.first);
+        put_varint(out, block.last.wrapping_sub(block.first) as u64);
+    }
+}
+
+/// Decodes a finished file's directory, whose blocks end before `end`.
 pub(super) fn decode(bytes: &[u8], table: &Table, end: u64) -> Result<Directory, Corrupt> {
     let mut reader = Reader::new(bytes);
     let mut replaces = Vec::with_capacity(reader.count()?);
@@ -100,29 +168,54 @@ pub(super) fn decode(bytes: &[u8], table: &Table, end: u64) -> Result<Directory,
         replaces.push(reader.varint()?);
     }
     let count = reader.count()?;
+    decode_groups(reader, count, |local| table.0.get(local).copied(), end, replaces)
+}
+
+/// Decodes what a [`Draft`] had so far.
+pub(super) fn decode_draft(draft: &Draft, end: u64) -> Result<Directory, Corrupt> {
+    decode_groups(Reader::new(&draft.bytes), draft.groups, by_catalogue, end, Vec::new())
+}
+
+fn decode_groups(
+    mut reader: Reader<'_>,
+    count: usize,
+    series_of: impl Fn(usize) -> Option<SeriesId> + Copy,
+    end: u64,
+    replaces: Vec<u64>,
+) -> Result<Directory, Corrupt> {
     let (mut groups, mut blocks, mut places) = (Vec::with_capacity(count), Vec::new(), Vec::new());
     for at in 0..count {
-        let width_and_late = reader.count_of(2)?;
-        let mut series = Vec::with_capacity(width_and_late >> 1);
-        let mut before = 0i64;
-        for place in 0..width_and_late >> 1 {
-            before = before.checked_add(reader.signed()?).ok_or(Corrupt("a series too far"))?;
-            let id = usize::try_from(before).ok().and_then(|local| table.0.get(local));
-            let id = *id.ok_or(Corrupt("a series that is not there"))?;
-            series.push(id);
-            places.push((id, at as u32, place as u32));
-        }
-        let first = blocks.len();
-        for _ in 0..reader.count()? {
-            blocks.push(decode_block(&mut reader, end)?);
-        }
-        let is_late = width_and_late & 1 == 1;
+        let (mut series, first) = (Vec::new(), blocks.len());
+        let is_late = decode_group(&mut reader, series_of, end, &mut series, &mut blocks)?;
+        places.extend(series.iter().zip(0..).map(|(id, place)| (*id, at as u32, place)));
         groups.push(Group { series: series.into(), is_late, blocks: first..blocks.len() });
     }
     places.sort_unstable();
     blocks.shrink_to_fit();
     places.shrink_to_fit();
     Ok(Directory { groups, blocks, places, replaces })
+}
+
+/// Decodes a group: appends its series and its blocks, and says whether it is late.
+fn decode_group(
+    reader: &mut Reader<'_>,
+    series_of: impl Fn(usize) -> Option<SeriesId>,
+    end: u64,
+    series: &mut Vec<SeriesId>,
+    blocks: &mut Vec<BlockRef>,
+) -> Result<bool, Corrupt> {
+    let width_and_late = reader.count_of(2)?;
+    series.reserve_exact(width_and_late >> 1);
+    let mut before = 0i64;
+    for _ in 0..width_and_late >> 1 {
+        before = before.checked_add(reader.signed()?).ok_or(Corrupt("a series too far"))?;
+        let id = usize::try_from(before).ok().and_then(&series_of);
+        series.push(id.ok_or(Corrupt("a series that is not there"))?);
+    }
+    for _ in 0..reader.count()? {
+        blocks.push(decode_block(reader, end)?);
+    }
+    Ok(width_and_late & 1 == 1)
 }
 
 fn decode_block(reader: &mut Reader<'_>, end: u64) -> Result<BlockRef, Corrupt> {

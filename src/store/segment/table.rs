@@ -17,15 +17,18 @@ use crate::store::bytes::{Corrupt, Reader, put_varint};
 pub(in crate::store) struct Table(pub(in crate::store) Box<[SeriesId]>);
 
 /// Encodes series, and gives back the order they are written in.
-pub(super) fn encode(series: &[SeriesId], catalogue: &Catalogue) -> (Vec<u8>, Vec<SeriesId>) {
+pub(super) fn encode(
+    mut order: Vec<SeriesId>,
+    catalogue: &Catalogue,
+) -> (Vec<u8>, Vec<SeriesId>) {
     let held = catalogue.hold();
-    let mut order: Vec<SeriesId> = series.to_vec();
+    order.sort_unstable();
+    order.dedup();
     let words = |id: &SeriesId| {
         let (row, field) = held.place(*id);
         (&held.row(row).measurement, &held.row(row).tags, held.field(field))
     };
     order.sort_unstable_by(|a, b| words(a).cmp(&words(b)));
-    order.dedup();
     let mut strings = BTreeSet::new();
     for id in &order {
         let (measurement, tags, field) = words(id);
@@ -130,7 +133,7 @@ mod tests {
             from.intern("icmp", "rtt_seconds", &tags),
             from.intern("bare", "", &[]),
         ];
-        let (bytes, order) = encode(&ids, &from);
+        let (bytes, order) = encode(ids.to_vec(), &from);
         let to = Catalogue::default();
         to.intern("other", "one", &[]);
         let tables = Tables::default();
@@ -139,7 +142,7 @@ mod tests {
             ids.iter().map(|id| c.series(*id).to_string()).collect()
         };
         assert_eq!(words(&to, &table.0), words(&from, &order));
-        let again = encode(&[ids[3], ids[0], ids[2], ids[1]], &from);
+        let again = encode(vec![ids[3], ids[0], ids[2], ids[1]], &from);
         assert_eq!(again.0, bytes);
         assert!(Arc::ptr_eq(&table, &tables.of(&bytes, &to).unwrap()));
     }

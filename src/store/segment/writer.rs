@@ -1,53 +1,102 @@
 //! Makes a segment's file: under another name, flushed to the disk, then renamed.
+//!
+//! What has been written so far can be read while the file grows; what fails can be taken back and
+//! tried again.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::{BlockRef, HEADER_BYTES, MAGIC, Meta, Part, VERSION, directory, encode_footer, table};
+use super::directory::{Draft, DraftMark};
+use super::{BlockRef, Growing, HEADER_BYTES, MAGIC, Meta, Part, VERSION, encode_footer, table};
 use crate::sample::{Catalogue, SeriesId};
 use crate::store::block::{self, BLOCK_ROWS_MAX, Encoder};
 
 /// What files being written end in: found at a start, they were never finished.
 pub(in crate::store) const UNFINISHED: &str = "tmp";
 
-/// See the module. One that is dropped leaves nothing behind.
+/// Bytes gathered before they are written.
+const BUFFER_BYTES: usize = 32 << 10;
+
+/// See the module. One that is dropped unfinished leaves nothing behind.
 #[derive(Debug)]
 pub(in crate::store) struct Writer {
-    file: Option<BufWriter<File>>,
+    file: Arc<File>,
     path: PathBuf,
+    /// Where the next block goes: what is gathered ends here.
     offset: u64,
-    groups: Vec<directory::Written>,
+    gathered: Vec<u8>,
+    draft: Draft,
+    /// The group begun last.
+    group: Group,
     encoder: Encoder,
     bytes: Vec<u8>,
+    is_renamed: bool,
+    is_finished: bool,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    series: Vec<SeriesId>,
+    is_late: bool,
+    blocks: Vec<BlockRef>,
+}
+
+/// What a file was when it could be [read](Writer::so_far) last.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct Mark {
+    offset: u64,
+    draft: DraftMark,
 }
 
 impl Writer {
     /// Begins a file that is to have this path.
     pub(in crate::store) fn create(path: &Path) -> io::Result<Self> {
-        let file = File::create(path.with_extension(UNFINISHED))?;
-        let mut writer = Self {
-            file: Some(BufWriter::new(file)),
-            path: path.to_owned(),
-            offset: HEADER_BYTES as u64,
-            groups: Vec::new(),
+        let path = path.to_owned();
+        let unfinished = path.with_extension(UNFINISHED);
+        let options = File::options().read(true).write(true).create(true).truncate(true).clone();
+        let file = options.open(unfinished)?;
+        let header = [&MAGIC[..], &VERSION.to_le_bytes()].concat();
+        debug_assert_eq!(header.len(), HEADER_BYTES);
+        let writer = Self {
+            file: Arc::new(file),
+            path,
+            offset: header.len() as u64,
+            gathered: Vec::new(),
+            draft: Draft::default(),
+            group: Group::default(),
             encoder: Encoder::default(),
             bytes: Vec::new(),
+            is_renamed: false,
+            is_finished: false,
         };
-        let header = [&MAGIC[..], &VERSION.to_le_bytes()].concat();
-        writer.file()?.write_all(&header)?;
+        writer.file.write_all_at(&header, 0)?;
         Ok(writer)
     }
 
-    fn file(&mut self) -> io::Result<&mut BufWriter<File>> {
-        self.file.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    /// How many bytes there are so far.
+    pub(in crate::store) fn len(&self) -> u64 {
+        self.offset
     }
 
     /// Begins a group of series; the blocks written next are its.
     pub(in crate::store) fn group(&mut self, series: &[SeriesId], is_late: bool) {
-        self.groups.push((series.into(), is_late, Vec::new()));
+        self.end_group();
+        self.group.series.extend_from_slice(series);
+        self.group.is_late = is_late;
+    }
+
+    fn end_group(&mut self) {
+        let Group { series, is_late, blocks } = &mut self.group;
+        if !blocks.is_empty() {
+            self.draft.push(series, *is_late, blocks);
+        }
+        series.clear();
+        blocks.clear();
     }
 
     /// Writes rows of the group begun last, in blocks of the right size. `cell` gives the value of a
@@ -84,7 +133,6 @@ impl Writer {
         (rows, first, last): (usize, i64, i64),
     ) -> io::Result<()> {
         debug_assert!(rows <= BLOCK_ROWS_MAX, "what is written can be read");
-        self.file()?.write_all(bytes)?;
         let small =
             |n: usize| u32::try_from(n).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge));
         let block = BlockRef {
@@ -95,55 +143,90 @@ impl Writer {
             first,
             last,
         };
-        self.offset += bytes.len() as u64;
-        let group = self.groups.last_mut().expect("a group is begun before its blocks");
-        group.2.push(block);
+        self.put(bytes)?;
+        self.group.blocks.push(block);
         Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.gathered.extend_from_slice(bytes);
+        self.offset += bytes.len() as u64;
+        if self.gathered.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_all_at(&self.gathered, self.offset - self.gathered.len() as u64)?;
+        self.gathered.clear();
+        Ok(())
+    }
+
+    /// What there is so far, to be read before it is finished; and where to go back to if what comes
+    /// next fails.
+    pub(in crate::store) fn so_far(&mut self) -> io::Result<(Growing, Mark)> {
+        self.end_group();
+        self.flush()?;
+        let growing = Growing { file: self.file.clone(), draft: self.draft.clone() };
+        Ok((growing, Mark { offset: self.offset, draft: self.draft.mark() }))
+    }
+
+    /// Forgets what came after a mark, or all of it.
+    pub(in crate::store) fn back_to(&mut self, mark: Option<Mark>) {
+        (self.group, self.draft) = match mark {
+            None => (Group::default(), Draft::default()),
+            Some(mark) => {
+                let mut draft = std::mem::take(&mut self.draft);
+                draft.back_to(mark.draft);
+                (Group::default(), draft)
+            }
+        };
+        self.offset = mark.map_or(HEADER_BYTES as u64, |mark| mark.offset);
+        self.gathered.clear();
+    }
+
+    /// The oldest and the newest time there is so far.
+    pub(in crate::store) fn times(&self) -> (i64, i64) {
+        self.draft.times.unwrap_or_default()
     }
 
     /// Ends the file and gives it its name. `times` of `meta` are filled in.
     ///
     /// # Errors
-    /// What the disk says; then no file is there.
+    /// What the disk says; then the file is as if it had not been ended.
     pub(in crate::store) fn finish(
-        mut self,
+        &mut self,
         mut meta: Meta,
         replaces: &[u64],
         catalogue: &Catalogue,
     ) -> io::Result<()> {
-        let blocks = || self.groups.iter().flat_map(|(_, _, blocks)| blocks);
-        let first = blocks().map(|block| block.first).min().unwrap_or_default();
-        meta.times = (first, blocks().map(|block| block.last).max().unwrap_or_default());
-        let all: Vec<SeriesId> =
-            self.groups.iter().flat_map(|(series, ..)| series.iter().copied()).collect();
-        let (table, order) = table::encode(&all, catalogue);
-        let local: FxHashMap<SeriesId, u32> = order.iter().copied().zip(0..).collect();
-        let directory = directory::encode(&self.groups, replaces, |series| local[&series]);
-        let table = self.part(table)?;
-        let directory = self.part(directory)?;
+        self.end_group();
+        self.flush()?;
+        meta.times = self.times();
+        let (table, order) = table::encode(self.draft.series(), catalogue);
+        let local: FxHashMap<SeriesId, u64> = order.into_iter().zip(0..).collect();
+        let directory = self.draft.encode(replaces, |series| local[&series]);
+        drop(local);
+        let mut end = self.offset;
+        let mut part = |mut bytes: Vec<u8>| {
+            block::sign(&mut bytes, 0);
+            self.file.write_all_at(&bytes, end)?;
+            let len = u32::try_from(bytes.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+            let part = Part { offset: end, len };
+            end += u64::from(len);
+            Ok::<_, io::Error>(part)
+        };
+        let (table, directory) = (part(table)?, part(directory)?);
         let footer = encode_footer(&meta, table, directory);
-        self.file()?.write_all(&footer)?;
-        let Some(file) = self.file.take() else { return Err(io::ErrorKind::NotConnected.into()) };
-        let unfinished = self.path.with_extension(UNFINISHED);
-        let named = file
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)
-            .and_then(|file| file.sync_all())
-            .and_then(|()| fs::rename(&unfinished, &self.path))
-            .and_then(|()| sync_folder(&self.path));
-        if named.is_err() {
-            drop(fs::remove_file(&unfinished));
+        self.file.write_all_at(&footer, end)?;
+        // What was taken back may have been longer.
+        self.file.set_len(end + footer.len() as u64)?;
+        self.file.sync_all()?;
+        if !self.is_renamed {
+            fs::rename(self.path.with_extension(UNFINISHED), &self.path)?;
+            self.is_renamed = true;
         }
-        named
-    }
-
-    fn part(&mut self, mut bytes: Vec<u8>) -> io::Result<Part> {
-        block::sign(&mut bytes, 0);
-        self.file()?.write_all(&bytes)?;
-        let len = u32::try_from(bytes.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let part = Part { offset: self.offset, len };
-        self.offset += u64::from(len);
-        Ok(part)
+        sync_folder(&self.path)?;
+        self.is_finished = true;
+        Ok(())
     }
 }
 
@@ -154,9 +237,11 @@ pub(in crate::store) fn sync_folder(of: &Path) -> io::Result<()> {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if self.file.take().is_some() {
+        if !self.is_finished {
+            let unfinished = self.path.with_extension(UNFINISHED);
+            let name = if self.is_renamed { &self.path } else { &unfinished };
             // Whatever is wrong with it, it is found and removed at the next start.
-            drop(fs::remove_file(self.path.with_extension(UNFINISHED)));
+            drop(fs::remove_file(name));
         }
     }
 }
