@@ -204,18 +204,19 @@ impl Batches<'_> {
 
     fn copy(&self, rows: &head::Rows, out: &mut Vec<(bool, Rows)>) {
         let columns = self.columns(&rows.series);
-        let start = rows.times().partition_point(|time| *time < self.span.0);
-        let end = rows.times().partition_point(|time| *time <= self.span.1);
-        if columns.is_empty() || start >= end {
+        if columns.is_empty() || !rows.has_within(self.span.0, self.span.1) {
             return;
         }
+        let times = rows.times();
+        let start = times.partition_point(|time| *time < self.span.0);
+        let end = times.partition_point(|time| *time <= self.span.1);
         let cells = rows.cells(start, end);
         let wanted = |row: &[f64]| columns.iter().map(|column| row[*column]).collect::<Vec<_>>();
         out.push((
             false,
             Rows {
                 series: columns.iter().map(|column| rows.series[*column]).collect(),
-                times: rows.times()[start..end].to_vec(),
+                times: times[start..end].to_vec(),
                 cells: cells.chunks(rows.series.len()).flat_map(wanted).collect(),
             },
         ));

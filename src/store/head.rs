@@ -6,6 +6,7 @@
 //! beside it. It refuses what is older than the window or ahead of the clock. It does no I/O and
 //! reads no clock.
 
+mod cell;
 mod rows;
 
 use std::cmp::Reverse;
@@ -17,6 +18,7 @@ use rustc_hash::FxHashMap;
 use super::block::{COLUMNS_MAX, is_absent};
 use super::{Points, millis};
 use crate::sample::{Batch, SeriesId, Timestamp, push_tight};
+use rows::Open;
 pub(super) use rows::Rows;
 
 /// A sample further ahead of the clock is refused: kept, it would make all that follows it late.
@@ -50,7 +52,7 @@ struct Group {
 
 impl Group {
     fn is_mostly_holes(&self) -> bool {
-        self.rows.times().len() >= JUDGED_ROWS_MIN && self.holes * 2 > self.rows.cells_len()
+        self.rows.len() >= JUDGED_ROWS_MIN && self.holes * 2 > self.rows.cells_len()
     }
 
     /// Takes its rows out, if it has any.
@@ -107,8 +109,8 @@ pub(super) struct Head {
     appends: u64,
     bytes: usize,
     window_millis: i64,
-    /// The row before the one that is open.
-    before: Vec<f64>,
+    /// Beside the row that is open.
+    open: Open,
 }
 
 impl Head {
@@ -123,7 +125,7 @@ impl Head {
             appends: 0,
             bytes: 0,
             window_millis,
-            before: Vec::new(),
+            open: Open::default(),
         }
     }
 
@@ -208,12 +210,12 @@ impl Head {
     fn begin(&mut self, at: u32, time: i64, now: i64) -> Into {
         let group = &mut self.groups[at as usize];
         if time <= group.last {
-            if let Ok(row) = group.rows.times().binary_search(&time) {
+            if let Some(row) = group.rows.find(time) {
                 self.bytes -= group.rows.bytes();
-                if row + 1 < group.rows.times().len() {
+                if row + 1 < group.rows.len() {
                     return Into::Row(row);
                 }
-                group.rows.reopen(&mut self.before);
+                group.rows.reopen(&mut self.open);
                 return Into::Newest;
             }
             if time >= group.last.saturating_sub(self.window_millis) {
@@ -229,7 +231,7 @@ impl Head {
         group.holes += group.rows.series.len();
         group.last = time;
         self.bytes -= group.rows.bytes();
-        group.rows.begin(time, &mut self.before);
+        group.rows.begin(time, &mut self.open);
         Into::Newest
     }
 
@@ -237,7 +239,7 @@ impl Head {
     fn end(&mut self, at: u32, into: Into) {
         let Some(group) = self.groups.get_mut(at as usize) else { return };
         if into == Into::Newest {
-            group.rows.close(&self.before);
+            group.rows.close(&mut self.open);
         }
         if matches!(into, Into::Newest | Into::Row(_)) {
             self.bytes += group.rows.bytes();
@@ -340,7 +342,7 @@ impl Head {
         let late = std::mem::take(&mut self.late);
         self.bytes -= taken.iter().map(Rows::bytes).sum::<usize>() + late.len() * LATE_BYTES;
         let mut order: Vec<u32> = (0..).take(self.groups.len()).collect();
-        let rows = |at: &u32| self.groups[*at as usize].rows.times().len();
+        let rows = |at: &u32| self.groups[*at as usize].rows.len();
         order.sort_unstable_by_key(|at| Reverse(rows(at)));
         for at in order {
             if self.bytes <= bytes {

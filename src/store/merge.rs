@@ -104,9 +104,7 @@ impl Store {
     fn to_join(&self, tier: Tier, days: i64, today: i64) -> Vec<Vec<Arc<Segment>>> {
         let state = self.state();
         let period = |s: &Arc<Segment>| s.meta.span.1.div_euclid(DAY_MILLIS * days);
-        let is_meant = |s: &&Arc<Segment>| {
-            s.meta.tier == tier && !s.is_joined() && !s.is_growing()
-        };
+        let is_meant = |s: &&Arc<Segment>| s.meta.tier == tier && !s.is_joined() && !s.is_growing();
         let of_tier = state.segments.iter().filter(is_meant);
         let of_tier: Vec<_> =
             of_tier.filter(|s| (period(s) + 1) * days <= today).cloned().collect();

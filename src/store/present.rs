@@ -25,8 +25,7 @@ impl Present {
 
     fn add_rows<'a>(&mut self, all: impl Iterator<Item = &'a Rows>, range: &Range) {
         for rows in all {
-            let first = rows.times().partition_point(|time| *time < range.from);
-            if rows.times().get(first).is_some_and(|time| *time <= range.to) {
+            if rows.has_within(range.from, range.to) {
                 rows.series.iter().for_each(|series| self.add(*series));
             }
         }

@@ -171,11 +171,7 @@ impl Store {
         self.state().segments.iter().any(|s| s.is_growing() && s.len >= FILE_BYTES_MAX)
     }
 
-    fn write_frozen(
-        &self,
-        folder: &Path,
-        growing: &mut Option<Growing>,
-    ) -> Result<(), SealError> {
+    fn write_frozen(&self, folder: &Path, growing: &mut Option<Growing>) -> Result<(), SealError> {
         while let Some(frozen) = self.first_frozen() {
             let segment = self.write(folder, &frozen, growing)?;
             let mut state = self.state();
@@ -265,10 +261,10 @@ impl Growing {
         let writer = &mut self.writer;
         for rows in &frozen.rows {
             let width = rows.series.len();
-            let cells = rows.cells(0, rows.times().len());
+            let (times, cells) = (rows.times(), rows.cells(0, rows.len()));
             self.samples += cells.iter().filter(|cell| !is_absent(**cell)).count() as u64;
             writer.group(&rows.series, false);
-            writer.rows(rows.times(), width, |row, column| cells[row * width + column])?;
+            writer.rows(&times, width, |row, column| cells[row * width + column])?;
         }
         let late: Vec<(SeriesId, i64, f64)> =
             frozen.late.iter().map(|((series, time), value)| (*series, *time, *value)).collect();

@@ -289,7 +289,10 @@ pub(super) struct Growing {
 #[derive(Debug)]
 enum Contents {
     /// In its file, with the table of the series.
-    Finished { table: Arc<Table>, directory: Part },
+    Finished {
+        table: Arc<Table>,
+        directory: Part,
+    },
     Growing(Growing),
 }
 

@@ -2,67 +2,130 @@
 //! before.
 //!
 //! The newest row lies open. Of each row before it only those cells are kept that differ from the
-//! row after it; so they are found from the newest on, which is what is asked for most. It knows
-//! neither batches nor clocks.
+//! row after it, in as few bytes as they [take](cell); so they are found from the newest on, which is
+//! what is asked for most. It knows neither batches nor clocks.
 
 use std::sync::Arc;
 
 use super::super::Points;
 use super::super::block::{ABSENT, is_absent};
+use super::cell::{self, Form};
 use crate::sample::SeriesId;
 
-/// Cells whose difference one word tells.
-const WORD_CELLS: usize = u64::BITS as usize;
+/// The longest step in milliseconds that is written in two bytes.
+const SHORT_STEP_MAX: i64 = u16::MAX as i64;
 
-/// Rows there is room for at first, and at least each time there is more needed.
-const ROOM_ROWS: usize = 4;
+/// Room grows by one part of so many: what is more is seldom used before the rows are sealed.
+const ROOM_SHARE: usize = 8;
+
+/// Bytes of the cells of two forms that are written in one byte.
+const BOTH_LENS: [u8; 256] = {
+    let mut lens = [0; 256];
+    let mut both = 0;
+    while both < 256 {
+        let (low, high) = (Form::of(both as u8 & 15), Form::of(both as u8 >> 4));
+        lens[both] = (low.len() + high.len()) as u8;
+        both += 1;
+    }
+    lens
+};
 
 /// A time a row, and a cell a row and series.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Rows {
     pub(in crate::store) series: Arc<[SeriesId]>,
-    times: Vec<i64>,
+    len: usize,
+    /// The times of the oldest and of the newest row; none where there is no row.
+    first: i64,
+    last: i64,
     /// The newest row; empty where there is none.
     newest: Box<[f64]>,
-    /// For each row but the newest: those of its cells that differ from the row after it, then a
-    /// bit a series that says which those are.
-    older: Vec<u64>,
+    /// For each row but the newest what it differs in from the row after it; read from the end. Its
+    /// cells that differ; the [form](Form) of each, two a byte; a bit a series that says which those
+    /// are; and how many milliseconds it is before that row, in two bytes, or in eight and two of
+    /// zero.
+    older: Vec<u8>,
+}
+
+/// What is at hand while the newest row is open.
+#[derive(Debug, Default)]
+pub(super) struct Open {
+    /// The row before it; empty where there is none.
+    before: Vec<f64>,
+    /// And its time.
+    time: i64,
+    /// What that row becomes, and the parts of it that come last.
+    record: Vec<u8>,
+    forms: Vec<u8>,
+    bits: Vec<u8>,
 }
 
 /// What a row before the newest differs in from the row after it.
 struct Difference<'a> {
-    cells: &'a [u64],
-    bits: &'a [u64],
+    cells: &'a [u8],
+    forms: &'a [u8],
+    bits: &'a [u8],
+    /// Milliseconds from one to the other.
+    step: i64,
 }
 
-impl Difference<'_> {
+impl<'a> Difference<'a> {
+    /// The one that `bytes` end with, for so many series, and the bytes before it.
+    fn split_off(bytes: &'a [u8], width: usize) -> Option<(&'a [u8], Self)> {
+        let (bytes, short) = bytes.split_last_chunk()?;
+        let (bytes, step) = match i64::from(u16::from_le_bytes(*short)) {
+            0 => bytes.split_last_chunk().map(|(rest, long)| (rest, i64::from_le_bytes(*long)))?,
+            step => (bytes, step),
+        };
+        let (bytes, bits) = split_last(bytes, width.div_ceil(8))?;
+        let (bytes, forms) = split_last(bytes, count(bits).div_ceil(2))?;
+        let (bytes, cells) = split_last(bytes, lens(forms))?;
+        Some((bytes, Self { cells, forms, bits, step }))
+    }
+
+    fn form(&self, at: usize) -> Form {
+        Form::of(self.forms[at / 2] >> (at % 2 * 4) & 15)
+    }
+
     /// The cell of a column, if it differs.
     fn cell(&self, column: usize) -> Option<f64> {
-        let (word, bit) = (column / WORD_CELLS, column % WORD_CELLS);
-        if self.bits[word] >> bit & 1 == 0 {
+        let (byte, bit) = (column / 8, column % 8);
+        if self.bits[byte] >> bit & 1 == 0 {
             return None;
         }
-        let before = count(&self.bits[..word]);
-        let below = self.bits[word] & ((1 << bit) - 1);
-        Some(f64::from_bits(self.cells[before + below.count_ones() as usize]))
+        let below = self.bits[byte] & ((1 << bit) - 1);
+        let at = count(&self.bits[..byte]) + below.count_ones() as usize;
+        let half = if at % 2 == 1 { self.form(at - 1).len() } else { 0 };
+        let start = lens(&self.forms[..at / 2]) + half;
+        Some(self.form(at).read(&self.cells[start..]))
     }
 
     /// Makes of the row after it the row itself.
     fn apply(&self, row: &mut [f64]) {
-        let mut cells = self.cells.iter();
-        for (bits, row) in self.bits.iter().zip(row.chunks_mut(WORD_CELLS)) {
+        let (mut cells, mut at) = (self.cells, 0);
+        for (bits, row) in self.bits.iter().zip(row.chunks_mut(8)) {
             let mut bits = *bits;
             while bits != 0 {
-                let cell = cells.next().expect("a cell for every bit");
-                row[bits.trailing_zeros() as usize] = f64::from_bits(*cell);
+                let form = self.form(at);
+                row[bits.trailing_zeros() as usize] = form.read(cells);
+                cells = &cells[form.len()..];
                 bits &= bits - 1;
+                at += 1;
             }
         }
     }
 }
 
-fn count(bits: &[u64]) -> usize {
-    bits.iter().map(|word| word.count_ones() as usize).sum()
+fn split_last(bytes: &[u8], len: usize) -> Option<(&[u8], &[u8])> {
+    bytes.split_at_checked(bytes.len().checked_sub(len)?)
+}
+
+fn count(bits: &[u8]) -> usize {
+    bits.iter().map(|byte| byte.count_ones() as usize).sum()
+}
+
+fn lens(forms: &[u8]) -> usize {
+    forms.iter().map(|both| usize::from(BOTH_LENS[usize::from(*both)])).sum()
 }
 
 impl Rows {
@@ -71,49 +134,75 @@ impl Rows {
     }
 
     pub(in crate::store) fn is_empty(&self) -> bool {
-        self.times.is_empty()
+        self.len == 0
+    }
+
+    /// How many rows there are.
+    pub(in crate::store) fn len(&self) -> usize {
+        self.len
     }
 
     /// The times of the rows, the oldest first.
-    pub(in crate::store) fn times(&self) -> &[i64] {
-        &self.times
+    pub(in crate::store) fn times(&self) -> Vec<i64> {
+        let mut times = Vec::with_capacity(self.len);
+        times.extend((self.len > 0).then_some(self.last));
+        times.extend(self.differences().map(|(time, _)| time));
+        times.reverse();
+        times
+    }
+
+    /// Whether there is a row from `from` to `to`, both included.
+    pub(in crate::store) fn has_within(&self, from: i64, to: i64) -> bool {
+        if self.is_empty() || self.last < from || self.first > to || from > to {
+            return false;
+        }
+        let mut times = std::iter::once(self.last).chain(self.differences().map(|(time, _)| time));
+        times.find(|time| *time <= to).is_some_and(|time| time >= from)
+    }
+
+    /// The row of a time.
+    pub(super) fn find(&self, time: i64) -> Option<usize> {
+        if self.is_empty() || time < self.first {
+            return None;
+        }
+        let mut times = std::iter::once(self.last).chain(self.differences().map(|(time, _)| time));
+        times.position(|other| other == time).map(|before_last| self.len - 1 - before_last)
     }
 
     /// How many cells there are, holes among them.
     pub(in crate::store) fn cells_len(&self) -> usize {
-        self.times.len() * self.series.len()
+        self.len * self.series.len()
     }
 
     /// What it takes in memory, nearly.
     pub(super) fn bytes(&self) -> usize {
-        8 * (self.times.len() + self.newest.len() + self.older.len())
+        8 * self.newest.len() + self.older.len()
     }
 
-    /// Begins a row that is later than all others, without cells, and gives out the row that was
-    /// the newest; [`Rows::close`] is to be told it.
-    pub(super) fn begin(&mut self, time: i64, before: &mut Vec<f64>) {
-        debug_assert!(self.times.last().is_none_or(|last| *last < time), "rows are in order");
-        before.clear();
-        before.extend_from_slice(&self.newest);
-        if self.times.len() == self.times.capacity() {
-            self.times.reserve_exact((self.times.len() / 4).max(ROOM_ROWS));
-        }
-        self.times.push(time);
-        if self.newest.is_empty() {
+    /// Begins a row that is later than all others, without cells; [`Rows::close`] ends it.
+    pub(super) fn begin(&mut self, time: i64, open: &mut Open) {
+        debug_assert!(self.is_empty() || self.last < time, "rows are in order");
+        open.before.clear();
+        open.before.extend_from_slice(&self.newest);
+        open.time = self.last;
+        if self.is_empty() {
+            self.first = time;
             self.newest = vec![ABSENT; self.series.len()].into();
         } else {
             self.newest.fill(ABSENT);
         }
+        self.last = time;
+        self.len += 1;
     }
 
     /// Opens the newest row again, as if it had just begun; its cells are those it has.
-    pub(super) fn reopen(&mut self, before: &mut Vec<f64>) {
-        before.clear();
-        if self.times.len() > 1 {
-            before.extend_from_slice(&self.newest);
-            let (start, difference) = self.difference(self.older.len());
-            difference.apply(before);
-            self.older.truncate(start);
+    pub(super) fn reopen(&mut self, open: &mut Open) {
+        open.before.clear();
+        if let Some((rest, difference)) = Difference::split_off(&self.older, self.series.len()) {
+            open.before.extend_from_slice(&self.newest);
+            open.time = self.last - difference.step;
+            difference.apply(&mut open.before);
+            self.older.truncate(rest.len());
         }
     }
 
@@ -123,71 +212,94 @@ impl Rows {
     }
 
     /// Ends work at the newest row: from here on it can be read.
-    pub(super) fn close(&mut self, before: &[f64]) {
+    pub(super) fn close(&mut self, open: &mut Open) {
+        let Open { before, time, record, forms, bits } = open;
         if before.is_empty() {
             return;
         }
-        let differ = |(a, b): (&f64, &f64)| a.to_bits() != b.to_bits();
-        let cells = before.iter().zip(&self.newest).filter(|(a, b)| differ((a, b))).count();
-        let words = before.len().div_ceil(WORD_CELLS);
-        let more = cells + words;
-        if self.older.capacity() - self.older.len() < more {
-            self.older.reserve_exact((self.older.len() / 4).max(more * ROOM_ROWS));
+        record.clear();
+        forms.clear();
+        bits.clear();
+        let mut differing = 0;
+        for (before, newest) in before.chunks(8).zip(self.newest.chunks(8)) {
+            let mut byte = 0;
+            for (at, (before, newest)) in before.iter().zip(newest).enumerate() {
+                if before.to_bits() == newest.to_bits() {
+                    continue;
+                }
+                byte |= 1 << at;
+                let (form, cell) = cell::shorten(*before);
+                let len = record.len();
+                record.extend_from_slice(&cell);
+                record.truncate(len + form.len());
+                if differing % 2 == 0 {
+                    forms.push(form.code());
+                } else {
+                    forms[differing / 2] |= form.code() << 4;
+                }
+                differing += 1;
+            }
+            bits.push(byte);
         }
-        let both = before.iter().zip(&self.newest);
-        self.older.extend(both.clone().filter(|(a, b)| differ((a, b))).map(|(a, _)| a.to_bits()));
-        let pairs = before.chunks(WORD_CELLS).zip(self.newest.chunks(WORD_CELLS));
-        self.older.extend(pairs.map(|(before, newest)| {
-            let bits = before.iter().zip(newest).enumerate();
-            bits.fold(0, |word, (at, pair)| word | u64::from(differ(pair)) << at)
-        }));
+        record.extend_from_slice(forms);
+        record.extend_from_slice(bits);
+        let step = self.last - *time;
+        if step > SHORT_STEP_MAX {
+            record.extend_from_slice(&step.to_le_bytes());
+        }
+        let short = if step > SHORT_STEP_MAX { 0 } else { step as u16 };
+        record.extend_from_slice(&short.to_le_bytes());
+        if self.older.capacity() - self.older.len() < record.len() {
+            self.older.reserve_exact((self.older.len() / ROOM_SHARE).max(record.len()));
+        }
+        self.older.extend_from_slice(record);
     }
 
     /// Changes a cell of a row that has been closed, and returns what it was. Takes as long as
     /// making all rows anew: for what is seldom.
     pub(super) fn rewrite(&mut self, row: usize, column: usize, value: f64) -> f64 {
         let width = self.series.len();
-        let mut cells = self.cells(0, self.times.len());
+        let (times, mut cells) = (self.times(), self.cells(0, self.len));
         let was = std::mem::replace(&mut cells[row * width + column], value);
         let mut anew = Self::new(self.series.clone());
-        let mut before = Vec::new();
-        for (time, row) in self.times.iter().zip(cells.chunks(width)) {
-            anew.begin(*time, &mut before);
+        let mut open = Open::default();
+        for (time, row) in times.iter().zip(cells.chunks(width)) {
+            anew.begin(*time, &mut open);
             anew.newest.copy_from_slice(row);
-            anew.close(&before);
+            anew.close(&mut open);
         }
         *self = anew;
         was
     }
 
-    /// What the row differs in whose difference ends before `end`, and where that begins.
-    fn difference(&self, end: usize) -> (usize, Difference<'_>) {
-        let bits_at = end - self.series.len().div_ceil(WORD_CELLS);
-        let bits = &self.older[bits_at..end];
-        let start = bits_at - count(bits);
-        (start, Difference { cells: &self.older[start..bits_at], bits })
+    /// The rows before the newest, from the newest to the oldest: the time of each and its difference.
+    fn differences(&self) -> impl Iterator<Item = (i64, Difference<'_>)> {
+        let (mut older, mut time) = (&self.older[..], self.last);
+        std::iter::from_fn(move || {
+            let (rest, difference) = Difference::split_off(older, self.series.len())?;
+            older = rest;
+            time -= difference.step;
+            Some((time, difference))
+        })
     }
 
     /// Appends what a column has from `from` to `to`, both included.
     pub(super) fn read(&self, column: usize, from: i64, to: i64, out: &mut Points) {
         // What is asked for is found from the newest row on: not at all where none is old enough.
-        if self.times.first().is_none_or(|first| *first > to) {
+        if self.is_empty() || self.first > to || self.last < from {
             return;
         }
         let Some(mut value) = self.newest.get(column).copied() else { return };
-        let (first, mut end) = (out.len(), self.older.len());
-        for (row, time) in self.times.iter().enumerate().rev() {
-            if *time < from {
-                break;
+        let first = out.len();
+        let mut put = |time: i64, value: f64| {
+            if time <= to && time >= from && !is_absent(value) {
+                out.push((time, value));
             }
-            if *time <= to && !is_absent(value) {
-                out.push((*time, value));
-            }
-            if row > 0 {
-                let (start, difference) = self.difference(end);
-                value = difference.cell(column).unwrap_or(value);
-                end = start;
-            }
+        };
+        put(self.last, value);
+        for (time, difference) in self.differences().take_while(|(time, _)| *time >= from) {
+            value = difference.cell(column).unwrap_or(value);
+            put(time, value);
         }
         out[first..].reverse();
     }
@@ -196,23 +308,27 @@ impl Rows {
     pub(in crate::store) fn cells(&self, from: usize, to: usize) -> Vec<f64> {
         let width = self.series.len();
         let mut cells = vec![ABSENT; (to - from) * width];
-        let (mut current, mut end) = (self.newest.to_vec(), self.older.len());
-        for row in (from..self.times.len()).rev() {
+        let mut current = self.newest.to_vec();
+        let mut put = |row: usize, current: &[f64]| {
             if row < to {
-                cells[(row - from) * width..][..width].copy_from_slice(&current);
+                cells[(row - from) * width..][..width].copy_from_slice(current);
             }
-            if row > from {
-                let (start, difference) = self.difference(end);
-                difference.apply(&mut current);
-                end = start;
-            }
+        };
+        if from < self.len {
+            put(self.len - 1, &current);
+        }
+        for (row, (_, difference)) in
+            (from..self.len.saturating_sub(1)).rev().zip(self.differences())
+        {
+            difference.apply(&mut current);
+            put(row, &current);
         }
         cells
     }
 
     /// How many samples there are.
     pub(in crate::store) fn samples(&self) -> usize {
-        self.cells(0, self.times.len()).iter().filter(|value| !is_absent(**value)).count()
+        self.cells(0, self.len).iter().filter(|value| !is_absent(**value)).count()
     }
 }
 
@@ -244,17 +360,17 @@ mod tests {
         ) {
             let series: Vec<_> = (0..width).map(SeriesId::from_index).collect();
             let mut rows = Rows::new(series.into());
-            let (mut before, mut model) = (Vec::new(), Vec::new());
+            let (mut open, mut model) = (Open::default(), Vec::new());
             for (time, (cells, in_two)) in (0..).zip(&given) {
-                rows.begin(time, &mut before);
+                rows.begin(time, &mut open);
                 for (column, cell) in cells[..width].iter().enumerate() {
                     if *in_two && column == width / 2 {
-                        rows.close(&before);
-                        rows.reopen(&mut before);
+                        rows.close(&mut open);
+                        rows.reopen(&mut open);
                     }
                     prop_assert_eq!(rows.set(column, *cell).to_bits(), ABSENT.to_bits());
                 }
-                rows.close(&before);
+                rows.close(&mut open);
                 model.extend_from_slice(&cells[..width]);
             }
             let (row, column) = (row % given.len(), column % width);
@@ -280,15 +396,16 @@ mod tests {
     fn what_does_not_change_takes_a_bit() {
         let series: Vec<_> = (0..64).map(SeriesId::from_index).collect();
         let mut rows = Rows::new(series.into());
-        let mut before = Vec::new();
+        let mut open = Open::default();
         for time in 0..100 {
-            rows.begin(time, &mut before);
+            rows.begin(time, &mut open);
             (0..64).for_each(|column| {
-                _ = rows.set(column, if column == 0 { time as f64 } else { 7.0 })
+                _ = rows.set(column, if column == 0 { (time % 2) as f64 } else { 7.0 })
             });
-            rows.close(&before);
+            rows.close(&mut open);
         }
-        // A row: a time, a word of bits, a cell.
-        assert_eq!(rows.bytes(), 8 * (100 + 64 + 99 * 2));
+        // A row before the newest: a byte of forms, eight of bits, two of a step; two of a cell of 1,
+        // and none of one of 0.
+        assert_eq!(rows.bytes(), 8 * 64 + 99 * (1 + 8 + 2) + 49 * 2);
     }
 }

@@ -17,10 +17,7 @@ use crate::store::bytes::{Corrupt, Reader, put_varint};
 pub(in crate::store) struct Table(pub(in crate::store) Box<[SeriesId]>);
 
 /// Encodes series, and gives back the order they are written in.
-pub(super) fn encode(
-    mut order: Vec<SeriesId>,
-    catalogue: &Catalogue,
-) -> (Vec<u8>, Vec<SeriesId>) {
+pub(super) fn encode(mut order: Vec<SeriesId>, catalogue: &Catalogue) -> (Vec<u8>, Vec<SeriesId>) {
     let held = catalogue.hold();
     order.sort_unstable();
     order.dedup();
