@@ -11,6 +11,7 @@ mod batches;
 mod block;
 mod bytes;
 mod head;
+mod ids;
 mod index;
 mod keep;
 mod merge;

@@ -28,6 +28,10 @@ const SEGMENT_AGE_MAX: Duration = Duration::from_secs(3_600);
 /// is kept.
 const GATHER: Duration = Duration::from_millis(250);
 
+/// What stays of the buffer from one write to the next: the first one defines all series, and is the
+/// largest.
+const BUFFER_BYTES_KEPT: usize = 256 << 10;
+
 /// From a failed write to the next try.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -178,6 +182,7 @@ impl Writer {
                 self.open_segment(folder, entry.first)?;
             }
             self.buffer.clear();
+            self.buffer.shrink_to(BUFFER_BYTES_KEPT);
             while let Some((entry, later)) = rest.split_first()
                 && self.buffer.len() < WRITE_BYTES_MAX
             {

@@ -319,6 +319,12 @@ impl Held<'_> {
         self.0.rows[row as usize].series.iter().copied()
     }
 
+    /// The series of a row's field.
+    #[must_use]
+    pub fn series_of_field(&self, row: u32, field: u32) -> Option<SeriesId> {
+        self.0.series_of(row, field)
+    }
+
     /// As [`Series::is_named`].
     #[must_use]
     pub fn is_named(&self, id: SeriesId, name: &str) -> bool {

@@ -16,6 +16,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::block::is_absent;
 use super::head::{self, Late};
+use super::ids::Ids;
 use super::segment::{Buffers, Opened, ReadError, Segment, Tier};
 use super::{Store, millis};
 use crate::sample::{Batch, Catalogue, Sample, Series, SeriesId, TARGET_UP, Timestamp};
@@ -26,8 +27,8 @@ pub struct Batches<'a> {
     store: &'a Store,
     /// From when to when, in milliseconds, both included.
     span: (i64, i64),
-    /// By series: whether it is wanted.
-    wanted: Vec<bool>,
+    /// The series that are wanted.
+    wanted: Ids,
     /// Those of them that say whether a target is up.
     verdicts: FxHashSet<SeriesId>,
     parts: Vec<Part>,
@@ -122,10 +123,9 @@ impl Store {
         to: Timestamp,
         wants: impl Fn(&Series) -> bool,
     ) -> Batches<'_> {
-        let (mut wanted, mut verdicts) = (Vec::new(), FxHashSet::default());
+        let (mut wanted, mut verdicts) = (Ids::default(), FxHashSet::default());
         for id in self.find(None, std::iter::empty(), |id| wants(&self.catalogue.series(id))) {
-            wanted.resize(wanted.len().max(id.index() + 1), false);
-            wanted[id.index()] = true;
+            wanted.add(id.index());
             if self.catalogue.series(id).is_named(TARGET_UP) {
                 verdicts.insert(id);
             }
@@ -194,7 +194,7 @@ impl Batches<'_> {
     }
 
     fn wants(&self, series: SeriesId) -> bool {
-        self.wanted.get(series.index()).is_some_and(|wanted| *wanted)
+        self.wanted.has(series.index())
     }
 
     /// The places of wanted series among these.

@@ -28,7 +28,7 @@ const AHEAD_MILLIS_MAX: i64 = 600_000;
 const JUDGED_ROWS_MIN: usize = 16;
 
 /// A series whose groups were dissolved so often is kept on its own.
-const REGROUPINGS_MAX: u8 = 2;
+const REGROUPINGS_MAX: u32 = 2;
 
 /// Cuts a group may go without a row before it is forgotten.
 const IDLE_CUTS_MAX: u8 = 2;
@@ -63,17 +63,37 @@ impl Group {
     }
 }
 
-/// Where a series is.
+/// Which group a series is in, in the bits of [`GROUP`], and how often its groups were dissolved. As
+/// little as can be: there is one of these for every series. Where in the group it is, is looked for.
 #[derive(Debug, Clone, Copy)]
-struct Place {
-    group: u32,
-    column: u16,
-    regroupings: u8,
+struct Place(u32);
+
+/// The bits of a place that say which group.
+const GROUP: u32 = u32::MAX >> 2;
+
+const NO_GROUP: u32 = GROUP;
+
+const NOWHERE: Place = Place(NO_GROUP);
+
+impl Place {
+    fn group(self) -> u32 {
+        self.0 & GROUP
+    }
+
+    fn regroupings(self) -> u32 {
+        self.0 >> GROUP.count_ones()
+    }
+
+    fn put_in(&mut self, group: u32) {
+        self.0 = self.0 & !GROUP | group;
+    }
+
+    /// Another group was dissolved.
+    fn regroup(&mut self) {
+        let more = (self.regroupings() + 1).min(REGROUPINGS_MAX);
+        self.0 = more << GROUP.count_ones() | self.group();
+    }
 }
-
-const NO_GROUP: u32 = u32::MAX;
-
-const NOWHERE: Place = Place { group: NO_GROUP, column: 0, regroupings: 0 };
 
 /// Where a sample goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,35 +179,39 @@ impl Head {
             return appended;
         }
         self.appends += 1;
-        let (mut current, mut into) = (NO_GROUP, Into::Refused);
+        let (mut current, mut into, mut column) = (NO_GROUP, Into::Refused, 0);
         for sample in &batch.samples {
             // The mark of absence is ours alone; to everybody else it is some NaN.
             let value = if is_absent(sample.value) { f64::NAN } else { sample.value };
-            let mut place = self.place(sample.series);
-            if place.group == NO_GROUP {
+            let mut group = self.group_of(sample.series);
+            if group == NO_GROUP {
                 self.group_together(batch, new);
-                place = self.place(sample.series);
+                group = self.group_of(sample.series);
             }
-            if place.group != current {
+            if group != current {
                 self.end(current, into);
-                let group = &self.groups[place.group as usize];
-                if group.is_mostly_holes() && group.appended != self.appends {
-                    self.dissolve(place.group, true);
+                let known = &self.groups[group as usize];
+                if known.is_mostly_holes() && known.appended != self.appends {
+                    self.dissolve(group, true);
                     self.group_together(batch, new);
-                    place = self.place(sample.series);
+                    group = self.group_of(sample.series);
                 }
-                current = place.group;
+                current = group;
                 into = self.begin(current, time, now);
+                column = 0;
             }
             match into {
                 Into::Newest | Into::Row(_) => {
                     let group = &mut self.groups[current as usize];
-                    let column = place.column.into();
+                    // Mostly the one after the one before.
+                    let found = group.rows.column(sample.series, column);
+                    column = found.expect("a series is in its group");
                     let was = match into {
                         Into::Row(row) => group.rows.rewrite(row, column, value),
                         _ => group.rows.set(column, value),
                     };
                     group.holes -= usize::from(is_absent(was));
+                    column += 1;
                 }
                 Into::Late => {
                     appended.late += 1;
@@ -202,8 +226,8 @@ impl Head {
         appended
     }
 
-    fn place(&self, series: SeriesId) -> Place {
-        self.places.get(series.index()).copied().unwrap_or(NOWHERE)
+    fn group_of(&self, series: SeriesId) -> u32 {
+        self.places.get(series.index()).copied().unwrap_or(NOWHERE).group()
     }
 
     /// Finds the row of a time in a group, or makes it. [`Head::end`] follows.
@@ -255,13 +279,13 @@ impl Head {
                 push_tight(&mut self.places, NOWHERE);
             }
             let place = self.places[index];
-            if place.group != NO_GROUP {
+            if place.group() != NO_GROUP {
                 continue;
             }
             if !self.floors.contains_key(&sample.series) {
                 new.push(sample.series);
             }
-            if place.regroupings >= REGROUPINGS_MAX { &mut alone } else { &mut together }
+            if place.regroupings() >= REGROUPINGS_MAX { &mut alone } else { &mut together }
                 .push(sample.series);
         }
         together.chunks(COLUMNS_MAX).for_each(|series| self.new_group(series));
@@ -271,13 +295,13 @@ impl Head {
     fn new_group(&mut self, series: &[SeriesId]) {
         let at = self.free.pop().unwrap_or_else(|| {
             push_tight(&mut self.groups, Group::default());
-            u32::try_from(self.groups.len() - 1).expect("fewer groups than series")
+            let at = u32::try_from(self.groups.len() - 1).expect("fewer groups than series");
+            assert!(at < NO_GROUP, "there is no memory for so many groups");
+            at
         });
         let mut last = i64::MIN;
-        for (column, series) in series.iter().enumerate() {
-            let place = &mut self.places[series.index()];
-            place.group = at;
-            place.column = u16::try_from(column).expect("a group has at most COLUMNS_MAX");
+        for series in series {
+            self.places[series.index()].put_in(at);
             last = last.max(self.floors.remove(series).unwrap_or(i64::MIN));
         }
         let rows = Rows::new(series.into());
@@ -289,8 +313,10 @@ impl Head {
         let group = std::mem::take(&mut self.groups[at as usize]);
         for series in &*group.rows.series {
             let place = &mut self.places[series.index()];
-            place.group = NO_GROUP;
-            place.regroupings = place.regroupings.saturating_add(u8::from(for_its_holes));
+            place.put_in(NO_GROUP);
+            if for_its_holes {
+                place.regroup();
+            }
             self.floors.insert(*series, group.last);
         }
         self.free.push(at);
@@ -302,13 +328,14 @@ impl Head {
     /// Appends what a series has from `from` to `to`, both included; what counts more comes later.
     pub(super) fn read(&self, series: SeriesId, from: i64, to: i64, out: &mut Points) {
         for rows in &self.dissolved {
-            if let Some(column) = rows.series.iter().position(|s| *s == series) {
+            if let Some(column) = rows.column(series, 0) {
                 rows.read(column, from, to, out);
             }
         }
-        let place = self.place(series);
-        if let Some(group) = self.groups.get(place.group as usize) {
-            group.rows.read(place.column.into(), from, to, out);
+        if let Some(group) = self.groups.get(self.group_of(series) as usize)
+            && let Some(column) = group.rows.column(series, 0)
+        {
+            group.rows.read(column, from, to, out);
         }
         read_late(&self.late, series, from, to, out);
     }

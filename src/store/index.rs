@@ -3,20 +3,25 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::sample::{Catalogue, Row, SeriesId, grow_tight, push_tight};
+use super::ids::Ids;
+use crate::sample::{Catalogue, Row, SeriesId, push_tight};
 
-/// All series the store has samples of, by name and by tag. Tags are a row's, and a row of a device
-/// has dozens of series.
+/// All series the store has samples of, by name and by tag. A series has a bit of its own and no
+/// more: names are a measurement's fields and tags are a row's, and a row of a device has dozens of
+/// series.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    /// By series: whether it is here.
-    known: Vec<bool>,
+    known: Ids,
     len: usize,
-    names: FxHashMap<Box<str>, Vec<SeriesId>>,
-    /// By the catalogue's row: whether it is here.
-    known_rows: Vec<bool>,
+    /// What a name may be: a measurement, by its place in `measurements`, and a field.
+    names: FxHashMap<Box<str>, Vec<(usize, u32)>>,
+    known_names: FxHashSet<(usize, u32)>,
+    measurements: Vec<Vec<u32>>,
+    measurement_ids: FxHashMap<Arc<str>, usize>,
+    /// The rows of the catalogue that are here.
+    known_rows: Ids,
     rows: Vec<u32>,
     tags: FxHashMap<Arc<str>, FxHashMap<Arc<str>, Vec<u32>>>,
 }
@@ -25,28 +30,35 @@ impl Index {
     /// Adds series; those that are here are left as they are.
     pub(super) fn add(&mut self, series: &[SeriesId], catalogue: &Catalogue) {
         for id in series {
-            grow_tight(&mut self.known, id.index() + 1, false);
-            if std::mem::replace(&mut self.known[id.index()], true) {
+            if !self.known.add(id.index()) {
                 continue;
             }
             self.len += 1;
             let series = catalogue.series(*id);
-            let name = series.name();
-            match self.names.get_mut(&*name) {
-                Some(series) => push_tight(series, *id),
-                None => _ = self.names.insert(name.into(), vec![*id]),
+            let (row, field) = catalogue.hold().place(*id);
+            let measurement = self.measurement(&series.row.measurement);
+            if self.known_names.insert((measurement, field)) {
+                let of_name = self.names.entry(series.name().into()).or_default();
+                of_name.push((measurement, field));
             }
-            let (row, _) = catalogue.hold().place(*id);
-            self.add_row(row, &series.row);
+            if self.known_rows.add(row as usize) {
+                self.add_row(row, measurement, &series.row);
+            }
         }
     }
 
-    fn add_row(&mut self, id: u32, row: &Row) {
-        grow_tight(&mut self.known_rows, id as usize + 1, false);
-        if std::mem::replace(&mut self.known_rows[id as usize], true) {
-            return;
+    fn measurement(&mut self, name: &Arc<str>) -> usize {
+        if let Some(known) = self.measurement_ids.get(name) {
+            return *known;
         }
+        self.measurements.push(Vec::new());
+        self.measurement_ids.insert(name.clone(), self.measurements.len() - 1);
+        self.measurements.len() - 1
+    }
+
+    fn add_row(&mut self, id: u32, measurement: usize, row: &Row) {
         push_tight(&mut self.rows, id);
+        push_tight(&mut self.measurements[measurement], id);
         for (name, value) in &*row.tags {
             let values = self.tags.entry(name.clone()).or_default();
             push_tight(values.entry(value.clone()).or_default(), id);
@@ -74,15 +86,21 @@ impl Index {
                 rows = having;
             }
         }
-        let named = name.map(|name| self.names.get(name).map_or(&[][..], Vec::as_slice));
-        // A row has at most one series of a name.
-        if let Some(named) = named.filter(|named| named.len() <= rows.len()) {
-            return named.to_vec();
-        }
         let held = catalogue.hold();
-        let all = rows.iter().flat_map(|row| held.series_of(*row));
-        let known = all.filter(|id| self.known.get(id.index()).is_some_and(|known| *known));
-        known.filter(|id| name.is_none_or(|name| held.is_named(*id, name))).collect()
+        let is_known = |id: &SeriesId| self.known.has(id.index());
+        let Some(name) = name else {
+            return rows.iter().flat_map(|row| held.series_of(*row)).filter(is_known).collect();
+        };
+        let mut found = Vec::new();
+        for (measurement, field) in self.names.get(name).map_or(&[][..], Vec::as_slice) {
+            let of_measurement = &self.measurements[*measurement];
+            let is_shorter = of_measurement.len() <= rows.len();
+            let rows = if is_shorter { of_measurement } else { rows };
+            let named = rows.iter().filter_map(|row| held.series_of_field(*row, *field));
+            found
+                .extend(named.filter(is_known).filter(|id| is_shorter || held.is_named(*id, name)));
+        }
+        found
     }
 
     /// The names there are, in order.

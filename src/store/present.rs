@@ -3,24 +3,22 @@
 
 use super::Store;
 use super::head::{Late, Rows};
+use super::ids::Ids;
 use super::query::Range;
 use super::segment::Segment;
 use crate::sample::SeriesId;
 
 /// A set of series.
 #[derive(Debug, Default)]
-pub(super) struct Present(Vec<bool>);
+pub(super) struct Present(Ids);
 
 impl Present {
     pub(super) fn has(&self, series: SeriesId) -> bool {
-        self.0.get(series.index()).copied().unwrap_or(false)
+        self.0.has(series.index())
     }
 
     fn add(&mut self, series: SeriesId) {
-        if self.0.len() <= series.index() {
-            self.0.resize(series.index() + 1, false);
-        }
-        self.0[series.index()] = true;
+        self.0.add(series.index());
     }
 
     fn add_rows<'a>(&mut self, all: impl Iterator<Item = &'a Rows>, range: &Range) {

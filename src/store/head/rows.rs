@@ -137,6 +137,13 @@ impl Rows {
         self.len == 0
     }
 
+    /// The column of a series, which is looked for from `expected` on.
+    pub(in crate::store) fn column(&self, series: SeriesId, expected: usize) -> Option<usize> {
+        let rest = self.series.get(expected..).unwrap_or_default();
+        let found = rest.iter().position(|other| *other == series).map(|at| expected + at);
+        found.or_else(|| self.series.iter().position(|other| *other == series))
+    }
+
     /// How many rows there are.
     pub(in crate::store) fn len(&self) -> usize {
         self.len
