@@ -10,7 +10,10 @@ mod status;
 mod task;
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::task::Poll;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -19,6 +22,7 @@ use tokio::time::Instant;
 use counts::Counts;
 use grid::Grid;
 pub use status::{Snapshot, Status};
+use task::{Kin, Task};
 
 use crate::config::Target;
 use crate::events::Events;
@@ -148,27 +152,23 @@ impl Supervisor {
         let intervals = targets.iter().map(|target| target.interval);
         let grid = Arc::new(Grid::new(self.env.started, intervals));
         self.running.reserve_exact(wanted.len());
-        for target in wanted.into_values() {
-            self.start(target.clone(), grid.clone());
+        let mut kin: BTreeMap<&'static str, Arc<Kin>> = BTreeMap::new();
+        for ((kind, _), target) in wanted {
+            let kin = kin.entry(kind).or_insert_with(|| {
+                let (env, counts) = (self.env.clone(), self.counts(kind));
+                Arc::new(Kin { env, counts, grid: grid.clone() })
+            });
+            self.start(target.clone(), kin.clone());
         }
         self.running.sort_unstable_by(|a, b| id(&a.target).cmp(&id(&b.target)));
         self.rewrite_board();
         changes
     }
 
-    fn start(&mut self, target: Arc<Target>, grid: Arc<Grid>) {
+    fn start(&mut self, target: Arc<Target>, kin: Arc<Kin>) {
         let status = Arc::new(Status::new(target.clone()));
         let (stop, stopped) = oneshot::channel();
-        let counts = self.counts(target.kind.name());
-        let cadence = target.kind.any().cadence();
-        let task = task::Task::new(
-            self.env.clone(),
-            counts,
-            target.clone(),
-            status.clone(),
-            cadence,
-            grid,
-        );
+        let task = Task::new(kin, status.clone(), target.kind.any().cadence());
         #[expect(
             clippy::disallowed_methods,
             reason = "`Running` has it; a set would take as much again"
@@ -204,14 +204,16 @@ impl Supervisor {
 /// A target's life, until it is stopped. There are as many of these as there are targets, hence
 /// what is large and seldom is boxed.
 #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
-fn life(mut task: task::Task, stopped: oneshot::Receiver<()>) -> impl Future<Output = ()> {
+fn life(mut task: Task, mut stopped: oneshot::Receiver<()>) -> impl Future<Output = ()> {
     async move {
-        let make =
-            |task: &task::Task| task.target.kind.any().poller(&task.target, &task.env.shared);
-        let is_over = tokio::select! {
-            biased;
-            told = stopped => told.is_ok(),
-            () = task.run(&make) => true,
+        let is_over = {
+            let mut run = pin!(task.run(Task::poller));
+            // By hand: `select!` takes half as much again as what it selects from.
+            poll_fn(|cx| match Pin::new(&mut stopped).poll(cx) {
+                Poll::Ready(told) => Poll::Ready(told.is_ok()),
+                Poll::Pending => run.as_mut().poll(cx).map(|()| true),
+            })
+            .await
         };
         if is_over {
             Box::pin(task.retire()).await;

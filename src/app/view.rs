@@ -43,7 +43,7 @@ impl Daemon for View {
         let view = |snapshot: crate::supervisor::Snapshot| TargetView {
             target: snapshot.target,
             up: snapshot.state.up,
-            error: snapshot.state.last_error,
+            error: snapshot.state.last_error.map(|error| *error),
             last_poll: snapshot.state.last_poll,
             took: snapshot.state.last_duration,
         };

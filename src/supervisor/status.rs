@@ -32,26 +32,26 @@ pub struct State {
     pub last_poll: Option<Timestamp>,
     /// How long it took.
     pub last_duration: Duration,
-    /// Why it failed, if it did.
-    pub last_error: Option<PollError>,
+    /// Why it failed, if it did. Boxed: most did not.
+    pub last_error: Option<Box<PollError>>,
     /// Since when it has been up, or down.
     pub since: Option<Timestamp>,
     /// Polls so far.
-    pub polls: u64,
+    pub polls: u32,
     /// Failed polls so far, by [`Reason`] in the order of its declaration.
-    pub failures: [u64; Reason::ALL.len()],
-    /// Polls that began later than they should have, because the one before or the machine took
-    /// too long.
-    pub late: u64,
+    pub failures: [u32; Reason::ALL.len()],
     /// Readings rejected so far; see [`Readings::rejected`](crate::sample::Readings::rejected).
     pub rejected: u64,
-    /// Series so far.
-    pub series: usize,
 }
 
 impl Status {
     pub(super) fn new(target: Arc<Target>) -> Self {
         Self { target, state: Mutex::default() }
+    }
+
+    /// The target it is of.
+    pub(super) fn target(&self) -> &Arc<Target> {
+        &self.target
     }
 
     /// A copy of the state.

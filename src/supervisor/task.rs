@@ -13,7 +13,7 @@ use super::counts::Counts;
 use super::grid::Grid;
 use super::{Env, Status};
 use crate::backoff::Backoff;
-use crate::config::{Target, show_duration};
+use crate::config::show_duration;
 use crate::events::{Event, TargetEvent};
 use crate::pollers::{AnyPoller, Cadence, PollError, Reason};
 use crate::sample::{Batch, Readings, TargetTags, Written, until};
@@ -28,56 +28,65 @@ pub(super) trait Make: Fn(&Task) -> Box<dyn AnyPoller> + Sync {}
 
 impl<M: Fn(&Task) -> Box<dyn AnyPoller> + Sync> Make for M {}
 
-/// One target being polled.
-pub(super) struct Task {
+/// What the targets of a kind have in common that were started together.
+#[derive(Debug)]
+pub(super) struct Kin {
     pub(super) env: Arc<Env>,
-    pub(super) target: Arc<Target>,
+    pub(super) counts: Arc<Counts>,
+    pub(super) grid: Arc<Grid>,
+}
+
+/// One target being polled. There are as many of these as there are targets: it has what one needs
+/// that waits.
+pub(super) struct Task {
+    kin: Arc<Kin>,
     status: Arc<Status>,
-    counts: Arc<Counts>,
-    cadence: Cadence,
-    grid: Arc<Grid>,
     readings: Readings,
-    /// For targets that speak when they like: `target_up` and its like. Apart from the rest,
-    /// because the readings are lent to the poller when it is time to say that it is still up.
-    about: Option<Box<Readings>>,
-    /// When a target that speaks when it likes says next that it is up.
+    arriving: Option<Box<Arriving>>,
+}
+
+/// For targets that speak when they like.
+struct Arriving {
+    quiet: Option<Duration>,
+    /// `target_up` and its like. Apart from the rest, because the readings are lent to the poller
+    /// when it is time to say that it is still up.
+    about: Readings,
+    /// When to say so next.
     beat: Instant,
 }
 
 impl Task {
-    pub(super) fn new(
-        env: Arc<Env>,
-        counts: Arc<Counts>,
-        target: Arc<Target>,
-        status: Arc<Status>,
-        cadence: Cadence,
-        grid: Arc<Grid>,
-    ) -> Self {
+    pub(super) fn new(kin: Arc<Kin>, status: Arc<Status>, cadence: Cadence) -> Self {
+        let target = status.target();
         let tags = TargetTags { target: target.name.clone(), tags: target.tags.clone() };
-        let readings =
-            || Readings::new(env.catalogue.clone(), env.shared.clock.clone(), tags.clone());
-        Self {
-            readings: readings(),
-            about: matches!(cadence, Cadence::OnArrival { .. }).then(|| Box::new(readings())),
-            beat: Instant::now(),
-            env,
-            target,
-            status,
-            counts,
-            cadence,
-            grid,
-        }
+        let (catalogue, clock) = (&kin.env.catalogue, &kin.env.shared.clock);
+        let readings = || Readings::new(catalogue.clone(), clock.clone(), tags.clone());
+        let arriving = match cadence {
+            Cadence::OnBeat => None,
+            Cadence::OnArrival { quiet } => {
+                let beat = Instant::now();
+                Some(Box::new(Arriving { quiet, about: readings(), beat }))
+            }
+        };
+        Self { readings: readings(), arriving, kin, status }
+    }
+
+    /// Makes the target's poller.
+    pub(super) fn poller(&self) -> Box<dyn AnyPoller> {
+        let target = self.status.target();
+        target.kind.any().poller(target, &self.kin.env.shared)
     }
 
     /// Polls until dropped. No `async fn`, as [`Task::on_beat`] is none: it would hold its arguments
     /// twice, in every one of ten thousand tasks.
     #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
-    pub(super) fn run(&mut self, make: &impl Make) -> impl Future<Output = ()> {
+    pub(super) fn run(&mut self, make: impl Make) -> impl Future<Output = ()> {
         async move {
-            match self.cadence {
-                Cadence::OnBeat => self.on_beat(make).await,
+            if self.arriving.is_none() {
+                self.on_beat(make).await;
+            } else {
                 // Apart, so that the many that are polled on the beat do not pay for its room.
-                Cadence::OnArrival { quiet } => Box::pin(self.on_arrival(quiet, make)).await,
+                Box::pin(self.on_arrival(make)).await;
             }
         }
     }
@@ -86,9 +95,9 @@ impl Task {
     pub(super) async fn retire(&mut self) {
         self.readings.stale_others();
         let mut batches = self.readings.finish(Written::News);
-        if let Some(about) = &mut self.about {
-            about.stale_others();
-            batches.extend(about.finish(Written::News));
+        if let Some(arriving) = &mut self.arriving {
+            arriving.about.stale_others();
+            batches.extend(arriving.about.finish(Written::News));
         }
         self.send(batches).await;
     }
@@ -97,40 +106,46 @@ impl Task {
     /// their replies would overflow the socket's buffer and look like loss. A beat that is missed
     /// is left out, not made up for.
     #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
-    fn on_beat(&mut self, make: &impl Make) -> impl Future<Output = ()> {
+    fn on_beat(&mut self, make: impl Make) -> impl Future<Output = ()> {
         async move {
             let mut poller = make(self);
-            let mut due = Instant::now() + self.target.interval.mul_f64(fastrand::f64());
+            let interval = self.status.target().interval;
+            let mut due = Instant::now() + interval.mul_f64(fastrand::f64());
             loop {
-                sleep_until(self.grid.at_or_before(due, self.target.interval)).await;
-                let started = Instant::now();
-                let poll = AssertUnwindSafe(poller.poll(&mut self.readings)).catch_unwind();
-                let result = match timeout_at(started + self.target.timeout, poll).await {
-                    Ok(Ok(result)) => result,
-                    Ok(Err(panic)) => Err(bug(&*panic)),
-                    Err(_) => Err(overdue("no answer within", self.target.timeout)),
-                };
-                if matches!(&result, Err(error) if error.reason == Reason::Bug) {
+                sleep_until(self.kin.grid.at_or_before(due, self.status.target().interval)).await;
+                // Boxed: it needs its room only while it is under way.
+                if Box::pin(self.poll(&mut *poller)).await == Err(Reason::Bug) {
                     poller = make(self);
                 }
-                let batches = self.report_poll(&result, started.elapsed());
-                self.send(batches).await;
                 due = self.next_beat(due);
             }
         }
     }
 
+    /// Polls once, and reports it.
+    async fn poll(&mut self, poller: &mut dyn AnyPoller) -> Result<(), Reason> {
+        let (started, timeout) = (Instant::now(), self.status.target().timeout);
+        let poll = AssertUnwindSafe(poller.poll(&mut self.readings)).catch_unwind();
+        let result = match timeout_at(started + timeout, poll).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => Err(bug(&*panic)),
+            Err(_) => Err(overdue("no answer within", timeout)),
+        };
+        let batches = self.report_poll(&result, started.elapsed());
+        self.send(batches).await;
+        result.map_err(|error| error.reason)
+    }
+
     /// The beat after one that was due. Those that have passed meanwhile are counted as missed.
     fn next_beat(&self, due: Instant) -> Instant {
-        let (interval, now) = (self.target.interval, Instant::now());
+        let (interval, now) = (self.status.target().interval, Instant::now());
         let next = due + interval;
         if next > now {
             return next;
         }
         let missed = (now - next).as_nanos() / interval.as_nanos().max(1) + 1;
         let missed = u32::try_from(missed).unwrap_or(u32::MAX);
-        self.status.with(|state| state.late += u64::from(missed));
-        self.counts.missed.add(u64::from(missed));
+        self.kin.counts.missed.add(u64::from(missed));
         next + interval.saturating_mul(missed)
     }
 
@@ -151,8 +166,9 @@ impl Task {
 
     /// Waits for what the target says. After a failure the next try waits, longer each time; after
     /// a silence it does not, for the silence was wait enough.
-    async fn on_arrival(&mut self, quiet: Option<Duration>, make: &impl Make) {
+    async fn on_arrival(&mut self, make: impl Make) {
         let mut poller = make(self);
+        let quiet = self.arriving.as_ref().and_then(|arriving| arriving.quiet);
         let mut backoff = Backoff::new(RETRY_MIN, RETRY_MAX);
         loop {
             let started = Instant::now();
@@ -194,9 +210,8 @@ impl Task {
                             return Err(overdue("nothing heard for", quiet.unwrap_or_default()));
                         }
                         () = until(expiry) => break,
-                        () = sleep_until(self.beat) => {
-                            self.beat = Instant::now() + self.target.interval;
-                            say_up(&mut self.about, &self.status, &self.env).await;
+                        () = until(self.arriving.as_ref().map(|arriving| arriving.beat)) => {
+                            say_up(&mut self.arriving, &self.status, &self.kin.env).await;
                         }
                     }
                 }
@@ -237,31 +252,31 @@ impl Task {
 
     /// What a target that speaks when it likes is at.
     fn about(&mut self, up: bool) -> Vec<Batch> {
-        let Some(about) = &mut self.about else { return Vec::new() };
+        let Some(arriving) = &mut self.arriving else { return Vec::new() };
         let failures = self.status.with(|state| state.failures);
-        describe(about, up, &failures);
-        self.beat = Instant::now() + self.target.interval;
-        about.finish(Written::News)
+        describe(&mut arriving.about, up, &failures);
+        arriving.beat = Instant::now() + self.status.target().interval;
+        arriving.about.finish(Written::News)
     }
 
     async fn send(&self, batches: Vec<Batch>) {
         if batches.is_empty() {
             return;
         }
-        self.counts.batches.add(batches.len() as u64);
+        self.kin.counts.batches.add(batches.len() as u64);
         // Waiting for room is seldom, and large. It cannot fail: the pipeline ends only after
         // every target has.
-        if let Err(TrySendError::Full(batches)) = self.env.bus.try_send(batches) {
-            drop(Box::pin(self.env.bus.send(batches)).await);
+        if let Err(TrySendError::Full(batches)) = self.kin.env.bus.try_send(batches) {
+            drop(Box::pin(self.kin.env.bus.send(batches)).await);
         }
     }
 
     /// Counts a poll, and tells the world if it changes what the target is; returns whether it
     /// does.
     fn account(&mut self, result: &Result<(), PollError>, took: Duration) -> bool {
-        self.counts.polls.inc();
+        self.kin.counts.polls.inc();
         let now = self.readings.now();
-        let (rejected, series) = (self.readings.rejected(), self.readings.series_len());
+        let rejected = self.readings.rejected();
         let (before, rejected_before) = self.status.with(|state| {
             let before = state.up.replace(result.is_ok());
             if before != state.up {
@@ -271,21 +286,20 @@ impl Task {
             state.last_poll = Some(now);
             state.last_duration = took;
             let rejected_before = std::mem::replace(&mut state.rejected, rejected);
-            state.series = series;
-            state.last_error = result.as_ref().err().cloned();
+            state.last_error = result.as_ref().err().cloned().map(Box::new);
             if let Err(error) = result {
                 state.failures[error.reason as usize] += 1;
             }
             (before, rejected_before)
         });
-        self.counts.rejected.add(rejected - rejected_before);
+        self.kin.counts.rejected.add(rejected - rejected_before);
         if rejected_before == 0 && rejected > 0 {
             // Once: whether it goes on can be seen by the counter.
-            let span = info_span!("target", id = self.target.id());
+            let span = info_span!("target", id = self.status.target().id());
             span.in_scope(|| warn!(rejected, "leaves out readings it cannot take"));
         }
         if let Err(error) = result {
-            self.counts.failed(error.reason, &self.env.metrics);
+            self.kin.counts.failed(error.reason, &self.kin.env.metrics);
         }
         let news = before != Some(result.is_ok());
         if news {
@@ -295,7 +309,7 @@ impl Task {
     }
 
     fn announce(&self, result: &Result<(), PollError>, first: bool) {
-        let span = info_span!("target", id = self.target.id());
+        let span = info_span!("target", id = self.status.target().id());
         match result {
             Ok(()) if first => {}
             Ok(()) => span.in_scope(|| info!("up again")),
@@ -304,33 +318,34 @@ impl Task {
             }
         }
         let event = TargetEvent {
-            target: self.target.name.clone(),
-            kind: self.target.kind.name(),
+            target: self.status.target().name.clone(),
+            kind: self.status.target().kind.name(),
             up: result.is_ok(),
             reason: result.as_ref().err().map(|error| error.reason.as_str()),
             context: result.as_ref().err().map(|error| error.context.clone()),
             at: self.readings.now().to_string(),
         };
-        self.env.events.publish(Event::Target(Arc::new(event)));
+        self.kin.env.events.publish(Event::Target(Arc::new(event)));
     }
 }
 
 /// Says again that a target is up, if it is.
-async fn say_up(about: &mut Option<Box<Readings>>, status: &Status, env: &Env) {
-    let up = status.with(|state| state.up) == Some(true);
-    if let Some(about) = about.as_mut().filter(|_| up) {
-        about.push("target", "up", 1.0);
+async fn say_up(arriving: &mut Option<Box<Arriving>>, status: &Status, env: &Env) {
+    let Some(arriving) = arriving else { return };
+    arriving.beat = Instant::now() + status.target().interval;
+    if status.with(|state| state.up) == Some(true) {
+        arriving.about.push("target", "up", 1.0);
         // Cannot fail: the pipeline ends only after every target has.
-        drop(env.bus.send(about.finish(Written::News)).await);
+        drop(env.bus.send(arriving.about.finish(Written::News)).await);
     }
 }
 
 /// Writes the series every target has.
-fn describe(out: &mut Readings, up: bool, failures: &[u64; Reason::ALL.len()]) {
+fn describe(out: &mut Readings, up: bool, failures: &[u32; Reason::ALL.len()]) {
     out.push("target", "up", f64::from(u8::from(up)));
     for (reason, count) in Reason::ALL.iter().zip(failures).filter(|(_, count)| **count > 0) {
         let label = [("reason", reason.as_str())];
-        out.push_tagged("target", "failures_total", &label, *count as f64);
+        out.push_tagged("target", "failures_total", &label, f64::from(*count));
     }
 }
 

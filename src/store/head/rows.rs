@@ -18,6 +18,9 @@ const SHORT_STEP_MAX: i64 = u16::MAX as i64;
 /// Room grows by one part of so many: what is more is seldom used before the rows are sealed.
 const ROOM_SHARE: usize = 8;
 
+/// Room is a multiple of so many bytes, so that what one group gives back fits another.
+const ROOM_STEP_BYTES: usize = 64;
+
 /// Bytes of the cells of two forms that are written in one byte.
 const BOTH_LENS: [u8; 256] = {
     let mut lens = [0; 256];
@@ -256,8 +259,11 @@ impl Rows {
         }
         let short = if step > SHORT_STEP_MAX { 0 } else { step as u16 };
         record.extend_from_slice(&short.to_le_bytes());
-        if self.older.capacity() - self.older.len() < record.len() {
-            self.older.reserve_exact((self.older.len() / ROOM_SHARE).max(record.len()));
+        let needed = self.older.len() + record.len();
+        if self.older.capacity() < needed {
+            let room = needed.max(self.older.len() / ROOM_SHARE * (ROOM_SHARE + 1));
+            let room = room.next_multiple_of(ROOM_STEP_BYTES);
+            self.older.reserve_exact(room - self.older.len());
         }
         self.older.extend_from_slice(record);
     }

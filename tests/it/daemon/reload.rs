@@ -15,7 +15,7 @@ fn snapshot(app: &App, id: &str) -> Option<Snapshot> {
     app.board().snapshots().into_iter().find(|snapshot| snapshot.target.id() == id)
 }
 
-async fn until_polled(app: &App, id: &str, polls: u64) {
+async fn until_polled(app: &App, id: &str, polls: u32) {
     let enough = || snapshot(app, id).is_some_and(|found| found.state.polls >= polls);
     until(&format!("{id} is polled {polls} times"), enough).await;
 }
