@@ -391,6 +391,10 @@ mod tests {
             prop_assert_eq!(rows.rewrite(row, column, other).to_bits(), was.to_bits());
             prop_assert_eq!(bits(&rows.cells(0, given.len())), bits(&model));
             prop_assert_eq!(bits(&rows.cells(row, row + 1)), bits(&model[row * width..][..width]));
+            prop_assert_eq!(rows.times(), (0..given.len() as i64).collect::<Vec<_>>());
+            let last = given.len() as i64 - 1;
+            prop_assert_eq!(rows.has_within(from, to), from.max(0) <= to.min(last));
+            prop_assert_eq!(rows.find(from), (0..=last).contains(&from).then_some(from as usize));
             let there = model.iter().filter(|cell| !is_absent(**cell)).count();
             prop_assert_eq!(rows.samples(), there);
             let mut read = vec![(-9, 0.5)];
@@ -403,6 +407,21 @@ mod tests {
             let read: Vec<_> = read.iter().map(|(time, cell)| (*time, cell.to_bits())).collect();
             prop_assert_eq!(read, expected);
         }
+    }
+
+    #[test]
+    fn steps_may_be_as_long_as_they_like() {
+        let times = [-9_000_000_000, 0, 1, 65_536, 131_071, 9_000_000_000];
+        let mut rows = Rows::new([SeriesId::from_index(0)].into());
+        let mut open = Open::default();
+        for time in times {
+            rows.begin(time, &mut open);
+            _ = rows.set(0, time as f64);
+            rows.close(&mut open);
+        }
+        assert_eq!(rows.times(), times);
+        assert_eq!(rows.cells(0, 6), times.map(|time| time as f64));
+        assert!(!rows.has_within(2, 65_535) && rows.has_within(2, 65_536));
     }
 
     #[test]

@@ -161,6 +161,58 @@ fn a_tool_reads_beside_the_daemon_and_changes_nothing() {
 }
 
 #[test]
+fn a_file_that_grows_is_read_and_is_no_file_yet() {
+    let mut bench = Bench::new(limits());
+    one_sealed(&mut bench, 10);
+    for target in 0..TARGETS {
+        for poll in 0..100 * (target + 1) {
+            bench.now += 10_000;
+            bench.write(target, 0b1111, bench.now, poll as f64);
+        }
+    }
+    bench.seal_longest();
+    let longest = bench.store.state().head.rows().filter(|rows| rows.is_empty()).count();
+    assert_eq!(longest, 1, "what the longest group had is half of it all");
+    bench.seal_longest();
+    bench.write(0, 0b0001, bench.now - 10_000, -1.0);
+    bench.assert_same(0, i64::MAX / 1_000_000);
+    let names = ["raw-000000000001-0.seg", "raw-000000000002-0.tmp"];
+    assert_eq!(files(&bench), names);
+    assert_eq!(bench.store.counts.segments[0].get(), 1.0);
+    assert_eq!(bench.store.sealed_to(), 40, "what grows may be lost in a crash");
+    // Nothing of it is joined, nor does it go before it is finished.
+    bench.store.tidy(at(bench.now + 2_000 * DAY)).unwrap();
+    bench.store.set_limits(Limits { bytes: 1, ..limits() });
+    bench.store.expire(at(bench.now));
+    assert_eq!(files(&bench), names);
+    bench.assert_same(0, i64::MAX / 1_000_000);
+    bench.store.seal(at(bench.now)).unwrap();
+    assert_eq!(files(&bench), ["raw-000000000001-0.seg", "raw-000000000002-0.seg"]);
+    let all = bench.journal.last().unwrap().0;
+    assert_eq!(bench.store.sealed_to(), all);
+    let segments = bench.store.state().segments.clone();
+    assert_eq!(segments.iter().map(|segment| segment.meta.samples).sum::<u64>(), all);
+    bench.reopen();
+    bench.assert_same(0, i64::MAX / 1_000_000);
+}
+
+#[test]
+fn a_file_that_grows_is_finished_even_if_nothing_came_since() {
+    let mut bench = Bench::new(limits());
+    bench.write(0, 0b1111, bench.now, 1.0);
+    bench.store.seal_longest(at(bench.now), 0).unwrap();
+    assert_eq!(files(&bench), ["raw-000000000001-0.tmp"]);
+    bench.store.seal(at(bench.now)).unwrap();
+    assert_eq!(
+        (files(&bench), bench.store.sealed_to()),
+        (vec!["raw-000000000001-0.seg".into()], 4)
+    );
+    bench.store.seal(at(bench.now)).unwrap();
+    assert_eq!(files(&bench), ["raw-000000000001-0.seg"]);
+    bench.assert_same(0, i64::MAX / 1_000_000);
+}
+
+#[test]
 fn a_full_disk_costs_nothing_until_memory_is_full_and_heals_by_itself() {
     let mount = tempfile::tempdir().unwrap();
     let mounted = Command::new("mount")
@@ -175,25 +227,40 @@ fn a_full_disk_costs_nothing_until_memory_is_full_and_heals_by_itself() {
     let mut bench = Bench::new(limits());
     bench.store.folder = Some(mount.path().to_owned());
     let full = mount.path().join("ballast");
-    drop(fs::write(&full, vec![1; 100 << 10]));
     let clock = Clock::starting_at(at(bench.now));
-    for poll in 0..500 {
-        bench.now += 10_000;
-        bench.write(0, 0b1111, bench.now, f64::from(poll));
+    // First on a disk that is full at once, then on one that is while a file grows.
+    for (round, grows) in [(1, false), (2, true)] {
+        for poll in 0..250 {
+            bench.now += 10_000;
+            bench.write(0, 0b1111, bench.now, f64::from(poll));
+        }
+        if grows {
+            bench.store.seal_longest(at(bench.now), 0).unwrap();
+        }
+        drop(fs::write(&full, vec![1; 100 << 10]));
+        for poll in 0..500 {
+            bench.now += 10_000;
+            bench.write(0, 0b1111, bench.now, f64::from(poll * 7_919 % 1_009).sqrt());
+        }
+        if grows {
+            assert!(bench.store.seal_longest(at(bench.now), 0).is_err());
+        }
+        assert!(bench.store.work(&clock).is_err());
+        assert!(bench.store.work(&clock).is_err());
+        assert_eq!(bench.store.counts.failing.get(), 1.0);
+        assert_eq!(bench.store.sealed_to(), 3_000 * (round - 1));
+        bench.assert_same(0, i64::MAX / 1_000_000);
+        fs::remove_file(&full).unwrap();
+        bench.store.work(&clock).unwrap();
+        assert_eq!(bench.store.counts.failing.get(), 0.0);
+        assert_eq!(bench.store.sealed_to(), 3_000 * round);
+        let names = fs::read_dir(mount.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        let expected = (1..=round).map(|number| format!("raw-{number:012}-0.seg"));
+        assert_eq!(names, expected.collect::<Vec<_>>());
+        bench.assert_same(0, i64::MAX / 1_000_000);
     }
-    assert!(bench.store.work(&clock).is_err());
-    assert!(bench.store.work(&clock).is_err());
-    assert_eq!(bench.store.counts.failing.get(), 1.0);
-    assert_eq!(bench.store.sealed_to(), 0);
-    bench.assert_same(0, i64::MAX / 1_000_000);
-    fs::remove_file(&full).unwrap();
-    bench.store.work(&clock).unwrap();
-    assert_eq!(bench.store.counts.failing.get(), 0.0);
-    assert_eq!(bench.store.sealed_to(), 2_000);
-    let names: Vec<_> =
-        fs::read_dir(mount.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(names, ["raw-000000000001-0.seg"]);
-    bench.assert_same(0, i64::MAX / 1_000_000);
 }
 
 /// Unmounts, whatever became of the test.
