@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use serde_json::{Value as Json, json};
 use toml::Spanned;
@@ -200,8 +200,8 @@ impl FromToml for Named {
     fn from_toml(node: &Node<'_>, cx: &mut Context<'_>) -> Option<Self> {
         let name = string(node, "a profile's name or path", cx)?.to_owned();
         if name.contains('/') || name.ends_with(".toml") {
-            let profile = read_file(&name, node, cx)?;
-            return Some(Self { name, profile: Arc::new(profile) });
+            let profile = shared(read_file(&name, node, cx)?);
+            return Some(Self { name, profile });
         }
         let Some(at) = SHIPPED.iter().position(|(shipped, _)| *shipped == name) else {
             let names = SHIPPED.map(|(name, _)| name);
@@ -222,6 +222,20 @@ impl FromToml for Named {
     fn schema() -> Json {
         json!({ "type": "string" })
     }
+}
+
+/// Profiles from files that somebody has: each is in memory once, however many targets read it.
+static READ: Mutex<Vec<Weak<Profile>>> = Mutex::new(Vec::new());
+
+fn shared(profile: Profile) -> Arc<Profile> {
+    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    read.retain(|known| known.strong_count() > 0);
+    if let Some(known) = read.iter().filter_map(Weak::upgrade).find(|known| **known == profile) {
+        return known;
+    }
+    let new = Arc::new(profile);
+    read.push(Arc::downgrade(&new));
+    new
 }
 
 fn read_file(name: &str, node: &Node<'_>, cx: &mut Context<'_>) -> Option<Profile> {
@@ -258,6 +272,17 @@ fn read_text(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_profile_many_targets_read_is_in_memory_once() {
+        let read = |text: &str| {
+            let mut diagnostics = Diagnostics::default();
+            shared(read_text(Path::new("p.toml"), text, &mut diagnostics, &|_| None).unwrap())
+        };
+        let text = "get = { a = { oid = '1.3.6.1.2.1.1.3.0' } }";
+        let (first, same, other) = (read(text), read(text), read(&text.replace("a =", "b =")));
+        assert!(Arc::ptr_eq(&first, &same) && !Arc::ptr_eq(&first, &other));
+    }
 
     #[test]
     fn shipped_profiles_are_read_once_and_have_something_to_read() {
