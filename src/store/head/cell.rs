@@ -8,9 +8,15 @@ const DOUBLE: u8 = 8;
 const BILLION: f64 = 1e9;
 
 /// How a cell is written, in four bits: 0 to 8 are the highest bytes of the double, of which the rest
-/// is zero; 9 to 15 a whole number of billionths, in one to seven bytes.
+/// is zero; 9 to 14 a whole number of billionths, in one to six bytes; and then there is [`SAME`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Form(u8);
+
+/// As the cell before: of one echo the least, the mean and the longest time are the same. No bytes.
+pub(super) const SAME: Form = Form(15);
+
+/// The most bytes of a whole number of billionths.
+const SHORT_MAX: u8 = 6;
 
 impl Form {
     /// The form of which [`Form::code`] gave `code`.
@@ -25,10 +31,14 @@ impl Form {
 
     /// How many bytes a cell of this form takes.
     pub(super) const fn len(self) -> usize {
-        (if self.0 > DOUBLE { self.0 - DOUBLE } else { self.0 }) as usize
+        (match self.0 {
+            15 => 0,
+            short if short > DOUBLE => short - DOUBLE,
+            double => double,
+        }) as usize
     }
 
-    /// The cell whose bytes `bytes` begins with.
+    /// The cell whose bytes `bytes` begins with; not of [`SAME`].
     pub(super) fn read(self, bytes: &[u8]) -> f64 {
         let len = self.len();
         if len == 0 {
@@ -57,7 +67,11 @@ pub(super) fn shorten(value: f64) -> (Form, [u8; 8]) {
     let billionths = (value * BILLION + 0.5_f64.copysign(value)) as i64;
     let zigzag = ((billionths << 1) ^ (billionths >> 63)) as u64;
     let short = DOUBLE - (zigzag.leading_zeros() / 8) as u8;
-    if 0 < short && short < len && (billionths as f64 / BILLION).to_bits() == double {
+    if 0 < short
+        && short <= SHORT_MAX
+        && short < len
+        && (billionths as f64 / BILLION).to_bits() == double
+    {
         (Form(DOUBLE + short), zigzag.to_le_bytes())
     } else {
         (Form(len), double.checked_shr(over).unwrap_or_default().to_le_bytes())

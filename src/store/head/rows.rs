@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::super::Points;
 use super::super::block::{ABSENT, is_absent};
-use super::cell::{self, Form};
+use super::cell::{self, Form, SAME};
 use crate::sample::SeriesId;
 
 /// The longest step in milliseconds that is written in two bytes.
@@ -97,7 +97,10 @@ impl<'a> Difference<'a> {
             return None;
         }
         let below = self.bits[byte] & ((1 << bit) - 1);
-        let at = count(&self.bits[..byte]) + below.count_ones() as usize;
+        let mut at = count(&self.bits[..byte]) + below.count_ones() as usize;
+        while at > 0 && self.form(at) == SAME {
+            at -= 1;
+        }
         let half = if at % 2 == 1 { self.form(at - 1).len() } else { 0 };
         let start = lens(&self.forms[..at / 2]) + half;
         Some(self.form(at).read(&self.cells[start..]))
@@ -105,13 +108,16 @@ impl<'a> Difference<'a> {
 
     /// Makes of the row after it the row itself.
     fn apply(&self, row: &mut [f64]) {
-        let (mut cells, mut at) = (self.cells, 0);
+        let (mut cells, mut at, mut cell) = (self.cells, 0, 0.0);
         for (bits, row) in self.bits.iter().zip(row.chunks_mut(8)) {
             let mut bits = *bits;
             while bits != 0 {
                 let form = self.form(at);
-                row[bits.trailing_zeros() as usize] = form.read(cells);
-                cells = &cells[form.len()..];
+                if form != SAME {
+                    cell = form.read(cells);
+                    cells = &cells[form.len()..];
+                }
+                row[bits.trailing_zeros() as usize] = cell;
                 bits &= bits - 1;
                 at += 1;
             }
@@ -230,7 +236,7 @@ impl Rows {
         record.clear();
         forms.clear();
         bits.clear();
-        let mut differing = 0;
+        let (mut differing, mut last) = (0, None);
         for (before, newest) in before.chunks(8).zip(self.newest.chunks(8)) {
             let mut byte = 0;
             for (at, (before, newest)) in before.iter().zip(newest).enumerate() {
@@ -238,10 +244,15 @@ impl Rows {
                     continue;
                 }
                 byte |= 1 << at;
-                let (form, cell) = cell::shorten(*before);
-                let len = record.len();
-                record.extend_from_slice(&cell);
-                record.truncate(len + form.len());
+                let form = if last.replace(before.to_bits()) == Some(before.to_bits()) {
+                    SAME
+                } else {
+                    let (form, cell) = cell::shorten(*before);
+                    let len = record.len();
+                    record.extend_from_slice(&cell);
+                    record.truncate(len + form.len());
+                    form
+                };
                 if differing % 2 == 0 {
                     forms.push(form.code());
                 } else {
