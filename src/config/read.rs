@@ -142,19 +142,27 @@ impl<'a, 'i, 'c> Table<'a, 'i, 'c> {
     }
 
     /// Reads a key; a missing one is [`FromToml::absent`] or a mistake.
+    // Not inlined, here and below: hundreds of keys are read, each once.
+    #[inline(never)]
     pub fn get<T: FromToml>(&mut self, key: &'static str) -> Option<T> {
         self.known.push(key);
         match self.entries.get(key) {
             Some(node) => T::from_toml(node, self.cx),
             None => T::absent().or_else(|| {
-                let message = format!("{} lacks the key `{key}`", self.shown());
-                self.cx.error(self.span.clone(), message);
+                self.lacks(key);
                 None
             }),
         }
     }
 
+    #[cold]
+    fn lacks(&mut self, key: &str) {
+        let message = format!("{} lacks the key `{key}`", self.shown());
+        self.cx.error(self.span.clone(), message);
+    }
+
     /// Reads a key that has a default.
+    #[inline(never)]
     pub fn get_or<T: FromToml>(&mut self, key: &'static str, default: T) -> Option<T> {
         self.known.push(key);
         match self.entries.get(key) {
@@ -372,14 +380,14 @@ macro_rules! config {
             }
 
             fn keys() -> Vec<$crate::config::read::Key> {
-                vec![$(
-                    $crate::config::read::Key {
+                $crate::config::read::keys(&[$(
+                    $crate::config::read::WrittenKey {
                         name: $crate::config::read::key(stringify!($field)),
-                        description: concat!($($field_doc, "\n"),*).trim().to_owned(),
-                        required: $crate::config!(@required $type $(, $default)?),
-                        schema: <$type as $crate::config::read::FromToml>::schema(),
+                        description: concat!($($field_doc, "\n"),*),
+                        has_default: $crate::config!(@has_default $($default)?),
+                        value: $crate::config::read::value::<$type>,
                     }
-                ),*]
+                ),*])
             }
         }
 
@@ -404,8 +412,42 @@ macro_rules! config {
     (@get $table:ident $field:ident $type:ty, $default:expr) => {
         $table.get_or::<$type>($crate::config::read::key(stringify!($field)), $default)
     };
-    (@required $type:ty) => { <$type as $crate::config::read::FromToml>::absent().is_none() };
-    (@required $type:ty, $default:expr) => { false };
+    (@has_default) => { false };
+    (@has_default $default:expr) => { true };
+}
+
+/// What `config!` knows of a key while the program is built.
+#[derive(Clone, Copy)]
+pub struct WrittenKey {
+    /// As it is written.
+    pub name: &'static str,
+    /// Its documentation.
+    pub description: &'static str,
+    /// Whether it may be left out for that.
+    pub has_default: bool,
+    /// Whether it must be there otherwise, and the schema of its value.
+    pub value: fn() -> (bool, Json),
+}
+
+/// See [`WrittenKey::value`].
+#[must_use]
+pub fn value<T: FromToml>() -> (bool, Json) {
+    (T::absent().is_none(), T::schema())
+}
+
+/// The keys of a table.
+#[must_use]
+pub fn keys(written: &[WrittenKey]) -> Vec<Key> {
+    let key = |written: &WrittenKey| {
+        let (needed, schema) = (written.value)();
+        Key {
+            name: written.name,
+            description: written.description.trim().to_owned(),
+            required: needed && !written.has_default,
+            schema,
+        }
+    };
+    written.iter().map(key).collect()
 }
 
 /// The key a field is written as: `r#for` is `for`.
