@@ -21,7 +21,7 @@ use super::{State, Store, millis, segment};
 use crate::sample::{SeriesId, Timestamp};
 
 /// A head of this size gives up its longest groups.
-pub(super) const HEAD_BYTES_MAX: usize = 8 << 20;
+pub(super) const HEAD_BYTES_MAX: usize = 4 << 20;
 
 /// What it keeps then.
 pub(super) const HEAD_BYTES_KEPT: usize = HEAD_BYTES_MAX / 4 * 3;
