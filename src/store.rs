@@ -174,8 +174,7 @@ impl Store {
             refused += appended.refused;
         }
         state.journal = journal;
-        let is_full = state.head.bytes() > seal::HEAD_BYTES_MAX;
-        let dropped = if is_full { state.make_room(millis(now)) } else { 0 };
+        let dropped = state.make_room(millis(now));
         self.counts.head_bytes.set(state.unsealed_bytes() as f64);
         drop(state);
         if !new.is_empty() {

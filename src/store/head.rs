@@ -128,6 +128,8 @@ pub(super) struct Head {
     late: Late,
     appends: u64,
     bytes: usize,
+    /// Series in groups.
+    grouped: usize,
     window_millis: i64,
     /// Beside the row that is open.
     open: Open,
@@ -144,6 +146,7 @@ impl Head {
             late: Late::new(),
             appends: 0,
             bytes: 0,
+            grouped: 0,
             window_millis,
             open: Open::default(),
         }
@@ -157,6 +160,11 @@ impl Head {
     /// What the samples take in memory, nearly.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What the newest rows of all groups take, where every group has one.
+    pub(super) fn newest_bytes(&self) -> usize {
+        self.grouped * size_of::<f64>()
     }
 
     /// Says that a series has samples up to a time elsewhere: none as old is in order any more.
@@ -304,6 +312,7 @@ impl Head {
             self.places[series.index()].put_in(at);
             last = last.max(self.floors.remove(series).unwrap_or(i64::MIN));
         }
+        self.grouped += series.len();
         let rows = Rows::new(series.into());
         self.groups[at as usize] = Group { rows, last, ..Group::default() };
     }
@@ -311,6 +320,7 @@ impl Head {
     /// Ends a group; its series have none, until they come again.
     fn dissolve(&mut self, at: u32, for_its_holes: bool) {
         let group = std::mem::take(&mut self.groups[at as usize]);
+        self.grouped -= group.rows.series.len();
         for series in &*group.rows.series {
             let place = &mut self.places[series.index()];
             place.put_in(NO_GROUP);

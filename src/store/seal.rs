@@ -20,20 +20,15 @@ use super::segment::{Mark, Meta, Segment, Tier, Writer};
 use super::{State, Store, millis, segment};
 use crate::sample::{SeriesId, Timestamp};
 
-/// A head of this size gives up its longest groups.
-pub(super) const HEAD_BYTES_MAX: usize = 4 << 20;
-
-/// What it keeps then.
-pub(super) const HEAD_BYTES_KEPT: usize = HEAD_BYTES_MAX / 4 * 3;
+/// A head of this size gives up its longest groups: with it, 10,000 series that come by the hundred
+/// are sealed in blocks of some 300 rows.
+const HEAD_BYTES_MAX: usize = 4 << 20;
 
 /// A file of this size is finished: what is in it comes from the journal after a crash.
 const FILE_BYTES_MAX: u64 = 32 << 20;
 
 /// The most memory for samples that are not sealed, when the disk does not take them.
 pub(super) const UNSEALED_BYTES_MAX: usize = 64 << 20;
-
-/// With so much unsealed, what comes waits in the journal until some of it is.
-pub(super) const BUSY_BYTES_MAX: usize = HEAD_BYTES_MAX * 3 / 2;
 
 /// Why nothing was sealed.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +92,12 @@ impl State {
         }
     }
 
+    /// What the head should have at most. Of so many series that the newest rows fill it, there is
+    /// room for half as much again.
+    pub(super) fn head_bytes_max(&self) -> usize {
+        HEAD_BYTES_MAX.max(self.head.newest_bytes() / 2 * 3)
+    }
+
     pub(super) fn unsealed_bytes(&self) -> usize {
         self.head.bytes() + self.frozen.iter().map(|frozen| frozen.bytes).sum::<usize>()
     }
@@ -106,7 +107,7 @@ impl State {
         if self.unsealed_bytes() <= UNSEALED_BYTES_MAX {
             return 0;
         }
-        if self.frozen.is_empty() || self.head.bytes() > HEAD_BYTES_MAX {
+        if self.frozen.is_empty() || self.head.bytes() > self.head_bytes_max() {
             self.cut(now);
         }
         self.frozen.remove(0).samples() as u64
@@ -145,12 +146,18 @@ impl Store {
         self.write_frozen(folder, &mut growing)
     }
 
-    /// Writes the longest groups of the head to the file that grows, so that it keeps so many bytes.
+    /// Writes the longest groups of the head, a quarter of what it may have, to the file that grows.
     /// Blocks as [`Store::seal`] does.
     ///
     /// # Errors
     /// As of [`Store::seal`].
-    pub(super) fn seal_longest(&self, now: Timestamp, kept: usize) -> Result<(), SealError> {
+    pub(super) fn seal_longest(&self, now: Timestamp) -> Result<(), SealError> {
+        let kept = self.state().head_bytes_max() / 4 * 3;
+        self.seal_but(kept, now)
+    }
+
+    /// As [`Store::seal_longest`], until the head has so many bytes at most.
+    pub(super) fn seal_but(&self, kept: usize, now: Timestamp) -> Result<(), SealError> {
         let Some(folder) = &self.folder else { return self.seal(now) };
         let mut growing = self.work.lock().unwrap_or_else(PoisonError::into_inner);
         self.state().cut_longest(kept, millis(now));
@@ -162,8 +169,15 @@ impl Store {
 
     /// Whether the head has as much as it should. Without a disk, that is all there is.
     pub(super) fn is_full(&self) -> bool {
-        let most = if self.folder.is_some() { HEAD_BYTES_MAX } else { UNSEALED_BYTES_MAX / 2 };
-        self.state().head.bytes() > most
+        let state = self.state();
+        let no_disk = self.folder.is_none();
+        state.head.bytes() > if no_disk { UNSEALED_BYTES_MAX / 2 } else { state.head_bytes_max() }
+    }
+
+    /// Whether there is so much unsealed that what comes waits in the journal until some of it is.
+    pub(super) fn is_busy(&self) -> bool {
+        let state = self.state();
+        self.folder.is_some() && state.unsealed_bytes() > state.head_bytes_max() / 2 * 3
     }
 
     /// Whether what comes next is to go to another file.

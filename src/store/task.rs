@@ -8,7 +8,6 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::seal::HEAD_BYTES_KEPT;
 use super::{SealError, Store};
 use crate::journal::Reader;
 use crate::sample::Clock;
@@ -60,7 +59,7 @@ impl Store {
                 work.spawn_blocking(move || {
                     match what {
                         Due::All => store.work(&clock)?,
-                        Due::Longest => store.seal_longest(clock.now(), HEAD_BYTES_KEPT)?,
+                        Due::Longest => store.seal_longest(clock.now())?,
                     }
                     Ok::<_, SealError>(what)
                 });
@@ -104,7 +103,7 @@ impl Store {
     /// oldest goes.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.is_failing() || self.state().unsealed_bytes() <= super::seal::BUSY_BYTES_MAX
+        self.is_failing() || !self.is_busy()
     }
 
     /// Whether the disk does not take what is to be sealed.

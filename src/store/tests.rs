@@ -88,7 +88,7 @@ impl Bench {
     /// As if the head could hold half of what it has.
     fn seal_longest(&self) {
         let bytes = self.store.state().head.bytes() / 2;
-        self.store.seal_longest(at(self.now), bytes).unwrap();
+        self.store.seal_but(bytes, at(self.now)).unwrap();
     }
 
     /// As after kill -9: what was not sealed comes back from the journal.

@@ -200,7 +200,7 @@ fn a_file_that_grows_is_read_and_is_no_file_yet() {
 fn a_file_that_grows_is_finished_even_if_nothing_came_since() {
     let mut bench = Bench::new(limits());
     bench.write(0, 0b1111, bench.now, 1.0);
-    bench.store.seal_longest(at(bench.now), 0).unwrap();
+    bench.store.seal_but(0, at(bench.now)).unwrap();
     assert_eq!(files(&bench), ["raw-000000000001-0.tmp"]);
     bench.store.seal(at(bench.now)).unwrap();
     assert_eq!(
@@ -235,7 +235,7 @@ fn a_full_disk_costs_nothing_until_memory_is_full_and_heals_by_itself() {
             bench.write(0, 0b1111, bench.now, f64::from(poll));
         }
         if grows {
-            bench.store.seal_longest(at(bench.now), 0).unwrap();
+            bench.store.seal_but(0, at(bench.now)).unwrap();
         }
         drop(fs::write(&full, vec![1; 100 << 10]));
         for poll in 0..500 {
@@ -243,7 +243,7 @@ fn a_full_disk_costs_nothing_until_memory_is_full_and_heals_by_itself() {
             bench.write(0, 0b1111, bench.now, f64::from(poll * 7_919 % 1_009).sqrt());
         }
         if grows {
-            assert!(bench.store.seal_longest(at(bench.now), 0).is_err());
+            assert!(bench.store.seal_but(0, at(bench.now)).is_err());
         }
         assert!(bench.store.work(&clock).is_err());
         assert!(bench.store.work(&clock).is_err());
