@@ -1,7 +1,7 @@
 //! Making few large files of many small ones, and sums of what is older than a day.
 //!
-//! Sealed files become one a day, files of hourly sums one in 32 days: blocks that are short are
-//! joined, late samples of a series put in order, what is whole is copied. The new file takes the
+//! Sealed files become one a day, or a few where there is much, files of hourly sums one in 32 days:
+//! blocks that are short are joined, late samples of a series put in order, what is whole is copied. The new file takes the
 //! number of the newest it replaces, and names all, so that a crash in between doubles nothing.
 
 use std::io;
@@ -27,6 +27,10 @@ const HOUR_FILE_DAYS: i64 = 32;
 
 /// How far back sums are made up for.
 const SUMMED_DAYS_MAX: i64 = 366;
+
+/// What the directories of files that become one may take on disk. In memory they take some five
+/// times as much: of 10,000 targets read every second, a day has hundreds of files.
+const DIRECTORIES_BYTES_MAX: u64 = 4 << 20;
 
 /// A block with so many rows is copied, not joined with others.
 const WHOLE_ROWS_MIN: usize = BLOCK_ROWS * 3 / 4;
@@ -61,7 +65,7 @@ impl Store {
             }
         }
         for (tier, days) in [(Tier::Raw, 1), (Tier::Hour, HOUR_FILE_DAYS)] {
-            for inputs in self.to_join(tier, days, today) {
+            for inputs in self.to_join(tier, days, today, DIRECTORIES_BYTES_MAX) {
                 let Some(newest) = inputs.last() else { continue };
                 let path = folder.join(segment_name(tier, newest.meta.number, 1));
                 self.join(&inputs, &path).map_err(SealError::write(&path))?;
@@ -100,16 +104,37 @@ impl Store {
         self.state().segments.iter().any(is_of)
     }
 
-    /// Files of a tier that make one, grouped by their days, all over.
-    fn to_join(&self, tier: Tier, days: i64, today: i64) -> Vec<Vec<Arc<Segment>>> {
+    /// Files of a tier that make one, grouped by their days, all over; in more than one group where
+    /// their directories take more than so many bytes.
+    pub(super) fn to_join(
+        &self,
+        tier: Tier,
+        days: i64,
+        today: i64,
+        directories_max: u64,
+    ) -> Vec<Vec<Arc<Segment>>> {
         let state = self.state();
         let period = |s: &Arc<Segment>| s.meta.span.1.div_euclid(DAY_MILLIS * days);
-        let is_meant = |s: &&Arc<Segment>| s.meta.tier == tier && !s.is_joined() && !s.is_growing();
-        let of_tier = state.segments.iter().filter(is_meant);
-        let of_tier: Vec<_> =
-            of_tier.filter(|s| (period(s) + 1) * days <= today).cloned().collect();
-        let periods = of_tier.chunk_by(|a, b| period(a) == period(b));
-        periods.filter(|files| files.len() > 1).map(<[_]>::to_vec).collect()
+        let is_meant = |s: &&Arc<Segment>| {
+            let is_over = (period(s) + 1) * days <= today;
+            s.meta.tier == tier && is_over && !s.is_joined() && !s.is_growing()
+        };
+        let mut groups: Vec<Vec<Arc<Segment>>> = Vec::new();
+        let mut bytes = 0;
+        for segment in state.segments.iter().filter(is_meant) {
+            bytes += segment.directory_len();
+            match groups.last_mut() {
+                Some(group) if period(&group[0]) == period(segment) && bytes <= directories_max => {
+                    group.push(segment.clone());
+                }
+                _ => {
+                    bytes = segment.directory_len();
+                    groups.push(vec![segment.clone()]);
+                }
+            }
+        }
+        groups.retain(|files| files.len() > 1);
+        groups
     }
 
     /// Writes one file with all that is in several.

@@ -357,6 +357,14 @@ impl Segment {
         }
     }
 
+    /// How long its directory is on disk.
+    pub(super) fn directory_len(&self) -> u64 {
+        match &self.contents {
+            Contents::Finished { directory, .. } => directory.len.into(),
+            Contents::Growing(_) => 0,
+        }
+    }
+
     /// The segment with its directory, from the cache or read now.
     ///
     /// # Errors

@@ -107,6 +107,26 @@ fn files_of_a_day_become_one_and_a_crash_in_between_doubles_nothing() {
 }
 
 #[test]
+fn as_many_files_are_joined_as_their_directories_fit_into_memory() {
+    let mut bench = Bench::new(limits());
+    (0..6).for_each(|_| one_sealed(&mut bench, 100));
+    bench.now += 2 * DAY;
+    (0..2).for_each(|_| one_sealed(&mut bench, 100));
+    let today = bench.now / DAY + 1;
+    let numbers = |bytes| -> Vec<Vec<u64>> {
+        let groups = bench.store.to_join(Tier::Raw, 1, today, bytes);
+        groups
+            .iter()
+            .map(|group| group.iter().map(|segment| segment.meta.number).collect())
+            .collect()
+    };
+    let one = bench.store.state().segments[0].directory_len();
+    assert_eq!(numbers(u64::MAX), [vec![1, 2, 3, 4, 5, 6], vec![7, 8]]);
+    assert_eq!(numbers(4 * one + 9), [vec![1, 2, 3, 4], vec![5, 6], vec![7, 8]]);
+    assert_eq!(numbers(one), [[0; 0]; 0]);
+}
+
+#[test]
 fn the_oldest_files_go_when_there_is_too_much() {
     let mut bench = Bench::new(limits());
     (0..10).for_each(|_| one_sealed(&mut bench, 100));
