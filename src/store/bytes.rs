@@ -28,6 +28,10 @@ impl<'a> Reader<'a> {
         Self(bytes)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// What is left.
     pub(super) fn rest(self) -> &'a [u8] {
         self.0

@@ -399,7 +399,7 @@ impl Segment {
                 let bytes = directory.read(&file, self.len)?;
                 directory::decode(&bytes, table, directory.offset)?
             }
-            Contents::Growing(growing) => directory::decode_draft(&growing.draft, self.len)?,
+            Contents::Growing(growing) => directory::of_draft(&growing.draft),
         };
         Ok(Opened { file, directory })
     }

@@ -1,6 +1,9 @@
 //! What a segment has: its groups of series, and where the blocks of each are.
 
 use std::ops::Range;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
 
 use super::Table;
 use crate::sample::SeriesId;
@@ -30,7 +33,7 @@ pub(in crate::store) struct BlockRef {
 }
 
 /// See the module.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default, PartialEq)]
 pub(in crate::store) struct Directory {
     pub(in crate::store) groups: Vec<Group>,
     pub(in crate::store) blocks: Vec<BlockRef>,
@@ -59,96 +62,135 @@ impl Directory {
 
 /// The groups of a file that is being written, as bytes: a file of a hundred thousand series has
 /// dozens of bytes for each group, and would have hundreds as [`Directory`]. Series are numbered as
-/// the catalogue does.
+/// the catalogue does; a group is here each time blocks of it were written. Cheap to clone once it
+/// was [rested](Draft::rest).
 #[derive(Debug, Default, Clone)]
 pub(super) struct Draft {
+    /// What is there for good.
+    parts: Vec<Arc<[u8]>>,
+    /// What was added since.
     bytes: Vec<u8>,
-    groups: usize,
     /// The oldest and the newest time.
     pub(super) times: Option<(i64, i64)>,
 }
 
-/// What a draft was at some moment.
+/// What a draft was when it was [rested](Draft::rest).
 #[derive(Debug, Clone, Copy)]
-pub(super) struct DraftMark(usize, usize, Option<(i64, i64)>);
+pub(super) struct DraftMark(usize, Option<(i64, i64)>);
+
+/// All blocks of the same series, in the order they were written.
+struct Merged<'a> {
+    /// As [`put_series`] wrote it.
+    series: &'a [u8],
+    is_late: bool,
+    blocks: Vec<BlockRef>,
+}
 
 impl Draft {
     /// Adds a group and its blocks.
     pub(super) fn push(&mut self, series: &[SeriesId], is_late: bool, blocks: &[BlockRef]) {
-        put_group(series, is_late, blocks, |series| series.index() as u64, &mut self.bytes);
-        self.groups += 1;
+        put_series(series.iter().map(|series| series.index() as i64), is_late, &mut self.bytes);
+        put_blocks(blocks, &mut self.bytes);
         for block in blocks {
             let (first, last) = self.times.unwrap_or((block.first, block.last));
             self.times = Some((first.min(block.first), last.max(block.last)));
         }
     }
 
-    pub(super) fn mark(&self) -> DraftMark {
-        DraftMark(self.bytes.len(), self.groups, self.times)
+    /// What was added is shared from here on, by this and its clones.
+    pub(super) fn rest(&mut self) -> DraftMark {
+        if !self.bytes.is_empty() {
+            self.parts.push(std::mem::take(&mut self.bytes).into());
+        }
+        DraftMark(self.parts.len(), self.times)
     }
 
     /// Forgets what came after a mark.
-    pub(super) fn back_to(&mut self, DraftMark(len, groups, times): DraftMark) {
-        self.bytes.truncate(len);
-        (self.groups, self.times) = (groups, times);
+    pub(super) fn back_to(&mut self, DraftMark(parts, times): DraftMark) {
+        self.parts.truncate(parts);
+        self.bytes.clear();
+        self.times = times;
     }
 
     /// All series of all groups; some more than once.
     pub(super) fn series(&self) -> Vec<SeriesId> {
         let mut all = Vec::new();
-        self.each(|series, _, _| all.extend_from_slice(series));
+        for group in self.merged() {
+            decode_series(&mut Reader::new(group.series), by_catalogue, &mut all).expect(OURS);
+        }
         all
     }
 
     /// The directory of a finished file: late groups come last, since they count more. `local` is the
     /// number of a series in the file's table.
     pub(super) fn encode(&self, replaces: &[u64], local: impl Fn(SeriesId) -> u64) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.bytes.len());
+        let (mut out, mut series) = (Vec::new(), Vec::new());
         put_varint(&mut out, replaces.len() as u64);
         replaces.iter().for_each(|file| put_varint(&mut out, *file));
-        put_varint(&mut out, self.groups as u64);
-        for late in [false, true] {
-            self.each(|series, is_late, blocks| {
-                if is_late == late {
-                    put_group(series, is_late, blocks, &local, &mut out);
-                }
-            });
+        let mut groups = self.merged();
+        groups.sort_by_key(|group| group.is_late);
+        put_varint(&mut out, groups.len() as u64);
+        for group in groups {
+            series.clear();
+            decode_series(&mut Reader::new(group.series), by_catalogue, &mut series).expect(OURS);
+            put_series(series.iter().map(|id| local(*id) as i64), group.is_late, &mut out);
+            put_blocks(&group.blocks, &mut out);
         }
         out
     }
 
-    fn each(&self, mut each: impl FnMut(&[SeriesId], bool, &[BlockRef])) {
-        let mut reader = Reader::new(&self.bytes);
-        let (mut series, mut blocks) = (Vec::new(), Vec::new());
-        for _ in 0..self.groups {
-            series.clear();
-            blocks.clear();
-            let is_late =
-                decode_group(&mut reader, by_catalogue, u64::MAX, &mut series, &mut blocks);
-            each(&series, is_late.expect("what we wrote ourselves"), &blocks);
+    /// Each group once, with all its blocks. What is not later than what the group has is a group of
+    /// its own: blocks are in the order of time, but for those that came late.
+    fn merged(&self) -> Vec<Merged<'_>> {
+        let mut all: Vec<Merged<'_>> = Vec::new();
+        let mut known: FxHashMap<&[u8], usize> = FxHashMap::default();
+        let mut skipped = Vec::new();
+        for part in self.parts.iter().map(|part| &**part).chain([&*self.bytes]) {
+            let mut reader = Reader::new(part);
+            while !reader.is_empty() {
+                skipped.clear();
+                let start = reader.clone().rest();
+                let is_late = decode_series(&mut reader, by_catalogue, &mut skipped).expect(OURS);
+                let series = &start[..start.len() - reader.clone().rest().len()];
+                let mut blocks = Vec::new();
+                decode_blocks(&mut reader, u64::MAX, &mut blocks).expect(OURS);
+                let into = known.get(series).map(|at| &mut all[*at]).filter(|group| {
+                    let last = group.blocks.last().map(|block| block.last);
+                    last < blocks.first().map(|block| block.first)
+                });
+                if let Some(group) = into {
+                    group.blocks.append(&mut blocks);
+                    continue;
+                }
+                if !is_late {
+                    known.insert(series, all.len());
+                }
+                all.push(Merged { series, is_late, blocks });
+            }
         }
+        all
     }
 }
+
+/// What cannot be wrong.
+const OURS: &str = "it is what we wrote ourselves";
 
 /// The series a draft means by a number.
 fn by_catalogue(number: usize) -> Option<SeriesId> {
     Some(SeriesId::from_index(number))
 }
 
-fn put_group(
-    series: &[SeriesId],
-    is_late: bool,
-    blocks: &[BlockRef],
-    number: impl Fn(SeriesId) -> u64,
-    out: &mut Vec<u8>,
-) {
-    put_varint(out, (series.len() as u64) << 1 | u64::from(is_late));
+/// Appends the numbers of a group's series, and whether it is late.
+fn put_series(numbers: impl ExactSizeIterator<Item = i64>, is_late: bool, out: &mut Vec<u8>) {
+    put_varint(out, (numbers.len() as u64) << 1 | u64::from(is_late));
     let mut before = 0;
-    for series in series {
-        let number = number(*series) as i64;
+    for number in numbers {
         put_signed(out, number - before);
         before = number;
     }
+}
+
+fn put_blocks(blocks: &[BlockRef], out: &mut Vec<u8>) {
     put_varint(out, blocks.len() as u64);
     for block in blocks {
         put_varint(out, block.offset);
@@ -167,42 +209,59 @@ pub(super) fn decode(bytes: &[u8], table: &Table, end: u64) -> Result<Directory,
     for _ in 0..replaces.capacity() {
         replaces.push(reader.varint()?);
     }
-    let count = reader.count()?;
-    decode_groups(reader, count, |local| table.0.get(local).copied(), end, replaces)
-}
-
-/// Decodes what a [`Draft`] had so far.
-pub(super) fn decode_draft(draft: &Draft, end: u64) -> Result<Directory, Corrupt> {
-    decode_groups(Reader::new(&draft.bytes), draft.groups, by_catalogue, end, Vec::new())
-}
-
-fn decode_groups(
-    mut reader: Reader<'_>,
-    count: usize,
-    series_of: impl Fn(usize) -> Option<SeriesId> + Copy,
-    end: u64,
-    replaces: Vec<u64>,
-) -> Result<Directory, Corrupt> {
-    let (mut groups, mut blocks, mut places) = (Vec::with_capacity(count), Vec::new(), Vec::new());
-    for at in 0..count {
-        let (mut series, first) = (Vec::new(), blocks.len());
-        let is_late = decode_group(&mut reader, series_of, end, &mut series, &mut blocks)?;
-        places.extend(series.iter().zip(0..).map(|(id, place)| (*id, at as u32, place)));
-        groups.push(Group { series: series.into(), is_late, blocks: first..blocks.len() });
+    let mut directory = Directory { replaces, ..Directory::default() };
+    for _ in 0..reader.count()? {
+        let mut series = Vec::new();
+        let of_table = |local: usize| table.0.get(local).copied();
+        let is_late = decode_series(&mut reader, of_table, &mut series)?;
+        directory.begin(series, is_late);
+        decode_blocks(&mut reader, end, &mut directory.blocks)?;
     }
-    places.sort_unstable();
-    blocks.shrink_to_fit();
-    places.shrink_to_fit();
-    Ok(Directory { groups, blocks, places, replaces })
+    Ok(directory.done())
 }
 
-/// Decodes a group: appends its series and its blocks, and says whether it is late.
-fn decode_group(
+/// The directory of a [`Draft`] as it stands.
+pub(super) fn of_draft(draft: &Draft) -> Directory {
+    let mut directory = Directory::default();
+    for group in draft.merged() {
+        let mut series = Vec::new();
+        decode_series(&mut Reader::new(group.series), by_catalogue, &mut series).expect(OURS);
+        directory.begin(series, group.is_late);
+        directory.blocks.extend(group.blocks);
+    }
+    directory.done()
+}
+
+impl Directory {
+    /// Begins a group; the blocks added next are its.
+    fn begin(&mut self, series: Vec<SeriesId>, is_late: bool) {
+        self.end_group();
+        let at = self.groups.len() as u32;
+        self.places.extend(series.iter().zip(0..).map(|(id, place)| (*id, at, place)));
+        let start = self.blocks.len();
+        self.groups.push(Group { series: series.into(), is_late, blocks: start..start });
+    }
+
+    fn end_group(&mut self) {
+        if let Some(group) = self.groups.last_mut() {
+            group.blocks.end = self.blocks.len();
+        }
+    }
+
+    fn done(mut self) -> Self {
+        self.end_group();
+        self.places.sort_unstable();
+        self.blocks.shrink_to_fit();
+        self.places.shrink_to_fit();
+        self
+    }
+}
+
+/// Decodes a group's series, and says whether it is late.
+fn decode_series(
     reader: &mut Reader<'_>,
     series_of: impl Fn(usize) -> Option<SeriesId>,
-    end: u64,
     series: &mut Vec<SeriesId>,
-    blocks: &mut Vec<BlockRef>,
 ) -> Result<bool, Corrupt> {
     let width_and_late = reader.count_of(2)?;
     series.reserve_exact(width_and_late >> 1);
@@ -212,10 +271,18 @@ fn decode_group(
         let id = usize::try_from(before).ok().and_then(&series_of);
         series.push(id.ok_or(Corrupt("a series that is not there"))?);
     }
+    Ok(width_and_late & 1 == 1)
+}
+
+fn decode_blocks(
+    reader: &mut Reader<'_>,
+    end: u64,
+    blocks: &mut Vec<BlockRef>,
+) -> Result<(), Corrupt> {
     for _ in 0..reader.count()? {
         blocks.push(decode_block(reader, end)?);
     }
-    Ok(width_and_late & 1 == 1)
+    Ok(())
 }
 
 fn decode_block(reader: &mut Reader<'_>, end: u64) -> Result<BlockRef, Corrupt> {

@@ -165,8 +165,9 @@ impl Writer {
     pub(in crate::store) fn so_far(&mut self) -> io::Result<(Growing, Mark)> {
         self.end_group();
         self.flush()?;
+        let draft = self.draft.rest();
         let growing = Growing { file: self.file.clone(), draft: self.draft.clone() };
-        Ok((growing, Mark { offset: self.offset, draft: self.draft.mark() }))
+        Ok((growing, Mark { offset: self.offset, draft }))
     }
 
     /// Forgets what came after a mark, or all of it.

@@ -217,6 +217,25 @@ fn a_file_that_grows_is_read_and_is_no_file_yet() {
 }
 
 #[test]
+fn a_group_is_once_in_a_file_however_often_it_was_written() {
+    let mut bench = Bench::new(limits());
+    for round in 0..4 {
+        for poll in 0..20 {
+            bench.now += 10_000;
+            bench.write(round % 2, 0b1111, bench.now, poll as f64);
+        }
+        bench.store.seal_but(0, at(bench.now)).unwrap();
+        let growing = bench.store.state().segments[0].opened().unwrap();
+        assert_eq!(growing.directory.groups.len(), 2.min(round + 1));
+    }
+    bench.store.seal(at(bench.now)).unwrap();
+    let finished = bench.store.state().segments[0].opened().unwrap();
+    let blocks = finished.directory.groups.iter().map(|group| group.blocks.len());
+    assert_eq!(blocks.collect::<Vec<_>>(), [2, 2]);
+    bench.assert_same(0, i64::MAX / 1_000_000);
+}
+
+#[test]
 fn a_file_that_grows_is_finished_even_if_nothing_came_since() {
     let mut bench = Bench::new(limits());
     bench.write(0, 0b1111, bench.now, 1.0);
