@@ -29,7 +29,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::config::Config;
+use crate::config::{Config, Target};
 use crate::journal::NotKept;
 use crate::metrics::{Counter, Metrics};
 use crate::pipeline::Handle;
@@ -124,22 +124,24 @@ pub(crate) struct Site {
     name: Option<String>,
     /// How old a sample may be: as long as the store takes in what is late.
     late_window: Duration,
-    /// Name and kind of every target polled here, in order.
-    polled: Vec<(Arc<str>, &'static str)>,
+    /// Every target polled here, in the order of names and kinds.
+    polled: Vec<Arc<Target>>,
 }
 
 impl Site {
     fn new(config: &Config) -> Self {
-        let targets = config.targets.iter();
-        let mut polled: Vec<_> = targets.map(|t| (t.name.clone(), t.kind.name())).collect();
-        polled.sort_unstable();
+        let mut polled = config.targets.clone();
+        polled.sort_unstable_by(|a, b| Self::key(a).cmp(&Self::key(b)));
         Self { name: config.site.clone(), late_window: config.store.late_window, polled }
     }
 
     /// Whether a target is polled here.
     fn polls(&self, target: &str, kind: &str) -> bool {
-        let is_it = |(name, of): &(Arc<str>, &str)| (&**name, *of).cmp(&(target, kind));
-        self.polled.binary_search_by(is_it).is_ok()
+        self.polled.binary_search_by(|one| Self::key(one).cmp(&(target, kind))).is_ok()
+    }
+
+    fn key(target: &Target) -> (&str, &str) {
+        (&target.name, target.kind.name())
     }
 }
 

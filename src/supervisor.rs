@@ -7,21 +7,23 @@
 mod counts;
 mod grid;
 mod status;
+mod stop;
 mod task;
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::task::Poll;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use counts::Counts;
 use grid::Grid;
 pub use status::{Snapshot, Status};
+use stop::{End, Stop};
 use task::{Kin, Task};
 
 use crate::config::Target;
@@ -92,12 +94,14 @@ fn id(target: &Target) -> (&'static str, &str) {
 
 #[derive(Debug)]
 struct Running {
-    target: Arc<Target>,
-    status: Arc<Status>,
-    /// Told: the target is no longer watched. Dropped: the daemon ends, and what is not known at
-    /// the end is not thereby gone.
-    stop: oneshot::Sender<()>,
+    stop: Stop,
     task: JoinHandle<()>,
+}
+
+impl Running {
+    fn target(&self) -> &Arc<Target> {
+        self.stop.status().target()
+    }
 }
 
 impl Supervisor {
@@ -127,21 +131,20 @@ impl Supervisor {
         let mut wanted: BTreeMap<_, _> = targets.iter().map(|t| (id(t), t)).collect();
         let mut changes = Changes::default();
         let has_gone = |running: &mut Running| {
-            !wanted.get(&id(&running.target)).is_some_and(|target| **target == running.target)
+            !wanted.get(&id(running.target())).is_some_and(|target| *target == running.target())
         };
         let stopped: Vec<_> = self.running.extract_if(.., has_gone).collect();
         wanted.retain(|wanted, _| {
-            self.running.binary_search_by(|running| id(&running.target).cmp(wanted)).is_err()
+            self.running.binary_search_by(|running| id(running.target()).cmp(wanted)).is_err()
         });
         changes.kept = self.running.len();
         let mut stopping = Vec::new();
         for running in stopped {
-            if !wanted.contains_key(&id(&running.target)) {
-                changes.removed.push(running.target);
+            if !wanted.contains_key(&id(running.target())) {
+                changes.removed.push(running.target().clone());
             }
             changes.stopped += 1;
-            // One that has ended by itself, which only a bug can do, hears nothing.
-            _ = running.stop.send(());
+            running.stop.remove();
             stopping.push(running.task);
         }
         for task in stopping {
@@ -160,21 +163,21 @@ impl Supervisor {
             });
             self.start(target.clone(), kin.clone());
         }
-        self.running.sort_unstable_by(|a, b| id(&a.target).cmp(&id(&b.target)));
+        self.running.sort_unstable_by(|a, b| id(a.target()).cmp(&id(b.target())));
         self.rewrite_board();
         changes
     }
 
     fn start(&mut self, target: Arc<Target>, kin: Arc<Kin>) {
-        let status = Arc::new(Status::new(target.clone()));
-        let (stop, stopped) = oneshot::channel();
-        let task = Task::new(kin, status.clone(), target.kind.any().cadence());
+        let cadence = target.kind.any().cadence();
+        let status = Arc::new(Status::new(target));
+        let task = Task::new(kin, status.clone(), cadence);
         #[expect(
             clippy::disallowed_methods,
             reason = "`Running` has it; a set would take as much again"
         )]
-        let task = tokio::spawn(life(task, stopped));
-        self.running.push(Running { target, status, stop, task });
+        let task = tokio::spawn(life(task));
+        self.running.push(Running { stop: Stop::new(status), task });
     }
 
     fn counts(&mut self, kind: &'static str) -> Arc<Counts> {
@@ -188,7 +191,7 @@ impl Supervisor {
 
     fn rewrite_board(&mut self) {
         let mut board = self.board.0.write().unwrap_or_else(PoisonError::into_inner);
-        *board = self.running.iter().map(|running| running.status.clone()).collect();
+        *board = self.running.iter().map(|running| running.stop.status().clone()).collect();
         self.targets.set(self.running.len() as f64);
     }
 
@@ -204,18 +207,19 @@ impl Supervisor {
 /// A target's life, until it is stopped. There are as many of these as there are targets, hence
 /// what is large and seldom is boxed.
 #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
-fn life(mut task: Task, mut stopped: oneshot::Receiver<()>) -> impl Future<Output = ()> {
+fn life(mut task: Task) -> impl Future<Output = ()> {
     async move {
-        let is_over = {
+        let end = {
+            let status = task.status().clone();
             let mut run = pin!(task.run(Task::poller));
             // By hand: `select!` takes half as much again as what it selects from.
-            poll_fn(|cx| match Pin::new(&mut stopped).poll(cx) {
-                Poll::Ready(told) => Poll::Ready(told.is_ok()),
-                Poll::Pending => run.as_mut().poll(cx).map(|()| true),
+            poll_fn(|cx| match status.word.poll(cx) {
+                Poll::Pending => run.as_mut().poll(cx).map(|()| End::Removed),
+                told => told,
             })
             .await
         };
-        if is_over {
+        if end == End::Removed {
             Box::pin(task.retire()).await;
         }
     }

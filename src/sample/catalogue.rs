@@ -89,8 +89,14 @@ impl Series {
     /// A tag's value; absent and empty are the same, as in PromQL.
     #[must_use]
     pub fn tag(&self, name: &str) -> Option<&str> {
+        self.shared_tag(name).map(|value| &**value)
+    }
+
+    /// As [`Series::tag`], for who keeps it.
+    #[must_use]
+    pub fn shared_tag(&self, name: &str) -> Option<&Arc<str>> {
         let tags = &self.row.tags;
-        tags.binary_search_by(|(key, _)| (**key).cmp(name)).ok().map(|at| &*tags[at].1)
+        tags.binary_search_by(|(key, _)| (**key).cmp(name)).ok().map(|at| &tags[at].1)
     }
 }
 

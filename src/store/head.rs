@@ -45,19 +45,17 @@ struct Group {
     /// The newest time it had, whether still here or not.
     last: i64,
     /// The append that made the newest row.
-    appended: u64,
-    holes: usize,
+    appended: u32,
     idle_cuts: u8,
 }
 
 impl Group {
     fn is_mostly_holes(&self) -> bool {
-        self.rows.len() >= JUDGED_ROWS_MIN && self.holes * 2 > self.rows.cells_len()
+        self.rows.len() >= JUDGED_ROWS_MIN && self.rows.samples() * 2 < self.rows.cells_len()
     }
 
     /// Takes its rows out, if it has any.
     fn take(&mut self) -> Option<Rows> {
-        self.holes = 0;
         let fresh = Rows::new(self.rows.series.clone());
         Some(std::mem::replace(&mut self.rows, fresh)).filter(|rows| !rows.is_empty())
     }
@@ -126,7 +124,7 @@ pub(super) struct Head {
     /// The newest time of series without a group.
     floors: FxHashMap<SeriesId, i64>,
     late: Late,
-    appends: u64,
+    appends: u32,
     bytes: usize,
     /// Series in groups.
     grouped: usize,
@@ -186,7 +184,7 @@ impl Head {
             appended.refused = batch.samples.len() as u64;
             return appended;
         }
-        self.appends += 1;
+        self.appends = self.appends.wrapping_add(1);
         let (mut current, mut into, mut column) = (NO_GROUP, Into::Refused, 0);
         for sample in &batch.samples {
             // The mark of absence is ours alone; to everybody else it is some NaN.
@@ -214,11 +212,10 @@ impl Head {
                     // Mostly the one after the one before.
                     let found = group.rows.column(sample.series, column);
                     column = found.expect("a series is in its group");
-                    let was = match into {
+                    match into {
                         Into::Row(row) => group.rows.rewrite(row, column, value),
                         _ => group.rows.set(column, value),
-                    };
-                    group.holes -= usize::from(is_absent(was));
+                    }
                     column += 1;
                 }
                 Into::Late => {
@@ -260,7 +257,6 @@ impl Head {
             self.dissolved.extend(group.take());
         }
         group.appended = self.appends;
-        group.holes += group.rows.series.len();
         group.last = time;
         self.bytes -= group.rows.bytes();
         group.rows.begin(time, &mut self.open);

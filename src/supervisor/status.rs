@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::stop::Word;
 use crate::config::Target;
 use crate::pollers::{PollError, Reason};
 use crate::sample::Timestamp;
@@ -12,6 +13,7 @@ use crate::sample::Timestamp;
 pub struct Status {
     target: Arc<Target>,
     state: Mutex<State>,
+    pub(super) word: Word,
 }
 
 /// A copy of a target's state.
@@ -46,7 +48,7 @@ pub struct State {
 
 impl Status {
     pub(super) fn new(target: Arc<Target>) -> Self {
-        Self { target, state: Mutex::default() }
+        Self { target, state: Mutex::default(), word: Word::default() }
     }
 
     /// The target it is of.

@@ -71,6 +71,10 @@ impl Task {
         Self { readings: readings(), arriving, kin, status }
     }
 
+    pub(super) fn status(&self) -> &Arc<Status> {
+        &self.status
+    }
+
     /// Makes the target's poller.
     pub(super) fn poller(&self) -> Box<dyn AnyPoller> {
         let target = self.status.target();

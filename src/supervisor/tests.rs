@@ -238,6 +238,6 @@ async fn a_target_that_is_polled_on_the_beat_waits_in_little_room() {
     let kin = Arc::new(Kin { env, counts, grid: Arc::default() });
     let task = Task::new(kin, Arc::new(Status::new(target)), Cadence::OnBeat);
     // With what tokio adds, 512 bytes: ten thousand must fit into 40 MB beside all else.
-    let bytes = size_of_val(&life(task, oneshot::channel().1));
+    let bytes = size_of_val(&life(task));
     assert!(bytes <= 424, "{bytes} bytes");
 }

@@ -68,14 +68,12 @@ enum Found {
 
 impl Targets {
     /// The place of a target, which is made where there is none.
-    pub(super) fn place(&mut self, kind: &str, name: &str) -> u32 {
+    pub(super) fn place(&mut self, kind: &Arc<str>, name: &Arc<str>) -> u32 {
         if let Some((known, _)) = self.named(Some(kind), name).next() {
             return known;
         }
         let place = super::index(self.all.len());
-        let last = self.all.last().filter(|last| *last.kind == *kind);
-        let kind = last.map_or_else(|| kind.into(), |last| last.kind.clone());
-        let name: Arc<str> = name.into();
+        let (kind, name) = (kind.clone(), name.clone());
         let before = self.by_name.insert(name.clone(), place);
         push_tight(&mut self.all, Target { kind, name, up: None, at: Timestamp::MIN, before });
         place

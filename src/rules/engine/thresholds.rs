@@ -225,7 +225,7 @@ impl Thresholds {
     fn open(&mut self, link: usize, series: SeriesId, last: Timestamp, alerts: &mut Alerts) -> u32 {
         let rule = self.links[link].rule;
         let words = self.catalogue.series(series);
-        let target = words.tag("kind").zip(words.tag("target"));
+        let target = words.shared_tag("kind").zip(words.shared_tag("target"));
         let target = target.map(|(kind, name)| alerts.targets.place(kind, name));
         let id = alerts.open(Opening {
             rule,

@@ -37,7 +37,9 @@ const BOTH_LENS: [u8; 256] = {
 #[derive(Debug, Default)]
 pub(in crate::store) struct Rows {
     pub(in crate::store) series: Arc<[SeriesId]>,
-    len: usize,
+    len: u32,
+    /// Cells without a value.
+    holes: u32,
     /// The times of the oldest and of the newest row; none where there is no row.
     first: i64,
     last: i64,
@@ -155,12 +157,12 @@ impl Rows {
 
     /// How many rows there are.
     pub(in crate::store) fn len(&self) -> usize {
-        self.len
+        self.len as usize
     }
 
     /// The times of the rows, the oldest first.
     pub(in crate::store) fn times(&self) -> Vec<i64> {
-        let mut times = Vec::with_capacity(self.len);
+        let mut times = Vec::with_capacity(self.len());
         times.extend((self.len > 0).then_some(self.last));
         times.extend(self.differences().map(|(time, _)| time));
         times.reverse();
@@ -182,12 +184,17 @@ impl Rows {
             return None;
         }
         let mut times = std::iter::once(self.last).chain(self.differences().map(|(time, _)| time));
-        times.position(|other| other == time).map(|before_last| self.len - 1 - before_last)
+        times.position(|other| other == time).map(|before_last| self.len() - 1 - before_last)
     }
 
     /// How many cells there are, holes among them.
     pub(in crate::store) fn cells_len(&self) -> usize {
-        self.len * self.series.len()
+        self.len() * self.series.len()
+    }
+
+    /// How many samples there are.
+    pub(in crate::store) fn samples(&self) -> usize {
+        self.cells_len() - self.holes as usize
     }
 
     /// What it takes in memory, nearly.
@@ -209,6 +216,7 @@ impl Rows {
         }
         self.last = time;
         self.len += 1;
+        self.holes += self.series.len() as u32;
     }
 
     /// Opens the newest row again, as if it had just begun; its cells are those it has.
@@ -222,9 +230,10 @@ impl Rows {
         }
     }
 
-    /// Sets a cell of the newest row, and returns what it was.
-    pub(super) fn set(&mut self, column: usize, value: f64) -> f64 {
-        std::mem::replace(&mut self.newest[column], value)
+    /// Sets a cell of the newest row.
+    pub(super) fn set(&mut self, column: usize, value: f64) {
+        let was = std::mem::replace(&mut self.newest[column], value);
+        self.holes -= u32::from(is_absent(was) && !is_absent(value));
     }
 
     /// Ends work at the newest row: from here on it can be read.
@@ -279,21 +288,20 @@ impl Rows {
         self.older.extend_from_slice(record);
     }
 
-    /// Changes a cell of a row that has been closed, and returns what it was. Takes as long as
-    /// making all rows anew: for what is seldom.
-    pub(super) fn rewrite(&mut self, row: usize, column: usize, value: f64) -> f64 {
+    /// Changes a cell of a row that has been closed. Takes as long as making all rows anew: for what
+    /// is seldom.
+    pub(super) fn rewrite(&mut self, row: usize, column: usize, value: f64) {
         let width = self.series.len();
-        let (times, mut cells) = (self.times(), self.cells(0, self.len));
-        let was = std::mem::replace(&mut cells[row * width + column], value);
+        let (times, mut cells) = (self.times(), self.cells(0, self.len()));
+        cells[row * width + column] = value;
         let mut anew = Self::new(self.series.clone());
         let mut open = Open::default();
         for (time, row) in times.iter().zip(cells.chunks(width)) {
             anew.begin(*time, &mut open);
-            anew.newest.copy_from_slice(row);
+            row.iter().enumerate().for_each(|(column, cell)| anew.set(column, *cell));
             anew.close(&mut open);
         }
         *self = anew;
-        was
     }
 
     /// The rows before the newest, from the newest to the oldest: the time of each and its difference.
@@ -338,21 +346,16 @@ impl Rows {
                 cells[(row - from) * width..][..width].copy_from_slice(current);
             }
         };
-        if from < self.len {
-            put(self.len - 1, &current);
+        if from < self.len() {
+            put(self.len() - 1, &current);
         }
         for (row, (_, difference)) in
-            (from..self.len.saturating_sub(1)).rev().zip(self.differences())
+            (from..self.len().saturating_sub(1)).rev().zip(self.differences())
         {
             difference.apply(&mut current);
             put(row, &current);
         }
         cells
-    }
-
-    /// How many samples there are.
-    pub(in crate::store) fn samples(&self) -> usize {
-        self.cells(0, self.len).iter().filter(|value| !is_absent(**value)).count()
     }
 }
 
@@ -392,14 +395,14 @@ mod tests {
                         rows.close(&mut open);
                         rows.reopen(&mut open);
                     }
-                    prop_assert_eq!(rows.set(column, *cell).to_bits(), ABSENT.to_bits());
+                    rows.set(column, *cell);
                 }
                 rows.close(&mut open);
                 model.extend_from_slice(&cells[..width]);
             }
             let (row, column) = (row % given.len(), column % width);
-            let was = std::mem::replace(&mut model[row * width + column], other);
-            prop_assert_eq!(rows.rewrite(row, column, other).to_bits(), was.to_bits());
+            model[row * width + column] = other;
+            rows.rewrite(row, column, other);
             prop_assert_eq!(bits(&rows.cells(0, given.len())), bits(&model));
             prop_assert_eq!(bits(&rows.cells(row, row + 1)), bits(&model[row * width..][..width]));
             prop_assert_eq!(rows.times(), (0..given.len() as i64).collect::<Vec<_>>());
@@ -427,7 +430,7 @@ mod tests {
         let mut open = Open::default();
         for time in times {
             rows.begin(time, &mut open);
-            _ = rows.set(0, time as f64);
+            rows.set(0, time as f64);
             rows.close(&mut open);
         }
         assert_eq!(rows.times(), times);
@@ -443,7 +446,7 @@ mod tests {
         for time in 0..100 {
             rows.begin(time, &mut open);
             (0..64).for_each(|column| {
-                _ = rows.set(column, if column == 0 { (time % 2) as f64 } else { 7.0 })
+                rows.set(column, if column == 0 { (time % 2) as f64 } else { 7.0 })
             });
             rows.close(&mut open);
         }

@@ -71,7 +71,8 @@ impl Question {
         let mut labels = words(stream.labels(output));
         labels.extend(self.labels.clone());
         let target = labels.get("kind").zip(labels.get("target"));
-        let target = target.map(|(kind, name)| alerts.targets.place(kind, name));
+        let target =
+            target.map(|(kind, name)| alerts.targets.place(&(&**kind).into(), &(&**name).into()));
         let alert = alerts.open(Opening {
             rule: self.rule,
             output,

@@ -48,7 +48,7 @@ impl Thresholds {
         let first = self.links.len();
         // First, so that alerts of this very sample know what the target is at.
         if words.is_named(TARGET_UP)
-            && let Some((kind, name)) = words.tag("kind").zip(words.tag("target"))
+            && let Some((kind, name)) = words.shared_tag("kind").zip(words.shared_tag("target"))
         {
             self.links.push(Link { rule: alerts.targets.place(kind, name), alert: UP });
         }
