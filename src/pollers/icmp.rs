@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::config;
 use crate::config::read::Table;
-use crate::config::{HostPort, Located, Target, show_duration};
+use crate::config::{HostPort, Target, show_duration};
 use crate::pollers::{Family, Kind, KindConfig, PollError, Poller, Reason, Shared};
 use crate::sample::Readings;
 
@@ -48,7 +48,7 @@ config! {
         /// Packets a poll, 1 to 100.
         pub count: u16 = 1,
         /// Between the packets of one poll; default 100ms, or less where the timeout needs it.
-        pub packet_interval: Option<Located<Duration>>,
+        pub packet_interval: Option<Duration>,
         /// Bytes of payload, at most 65507.
         pub size: u16 = 56,
         /// The address to send from.
@@ -119,14 +119,14 @@ impl Kind for Config {
 
     fn check(&self, _: Duration, timeout: Duration) -> Result<(), String> {
         let Some(between) = &self.packet_interval else { return Ok(()) };
-        let sending = between.value * u32::from(self.count.saturating_sub(1));
+        let sending = *between * u32::from(self.count.saturating_sub(1));
         if sending < timeout {
             return Ok(());
         }
         Err(format!(
             "{} packets every {} take {} to send, which must be below the timeout, {}",
             self.count,
-            show_duration(between.value),
+            show_duration(*between),
             show_duration(sending),
             show_duration(timeout)
         ))
@@ -255,8 +255,8 @@ impl Icmp {
     /// From one packet of a poll to the next.
     fn packet_interval(&self) -> Duration {
         let fitting = self.timeout / 2 / u32::from(self.config.count.max(1));
-        let said = self.config.packet_interval.as_ref();
-        said.map_or(PACKET_INTERVAL.min(fitting), |said| said.value)
+        let said = self.config.packet_interval;
+        said.unwrap_or_else(|| PACKET_INTERVAL.min(fitting))
     }
 
     /// Sends all packets of a poll, each at its time, whether or not those before have answered.
