@@ -198,12 +198,12 @@ impl Batches<'_> {
     }
 
     /// The places of wanted series among these.
-    fn columns(&self, series: &[SeriesId]) -> Box<[usize]> {
-        (0..series.len()).filter(|place| self.wants(series[*place])).collect()
+    fn columns(&self, series: impl Iterator<Item = SeriesId>) -> Box<[usize]> {
+        series.enumerate().filter(|(_, id)| self.wants(*id)).map(|(place, _)| place).collect()
     }
 
     fn copy(&self, rows: &head::Rows, out: &mut Vec<(bool, Rows)>) {
-        let columns = self.columns(&rows.series);
+        let columns = self.columns(rows.series.iter());
         if columns.is_empty() || !rows.has_within(self.span.0, self.span.1) {
             return;
         }
@@ -215,7 +215,7 @@ impl Batches<'_> {
         out.push((
             false,
             Rows {
-                series: columns.iter().map(|column| rows.series[*column]).collect(),
+                series: columns.iter().filter_map(|column| rows.series.get(*column)).collect(),
                 times: times[start..end].to_vec(),
                 cells: cells.chunks(rows.series.len()).flat_map(wanted).collect(),
             },
@@ -244,7 +244,7 @@ impl Batches<'_> {
         };
         let (from, to) = self.span;
         for (place, group) in opened.directory.groups.iter().enumerate() {
-            let columns = self.columns(&group.series);
+            let columns = self.columns(group.series.iter().copied());
             let blocks = &opened.directory.blocks[group.blocks.clone()];
             let before = blocks.partition_point(|block| block.last < from);
             let after = blocks.partition_point(|block| block.first <= to);

@@ -7,6 +7,7 @@
 //! reads no clock.
 
 mod cell;
+mod columns;
 mod rows;
 
 use std::cmp::Reverse;
@@ -18,6 +19,7 @@ use rustc_hash::FxHashMap;
 use super::block::{COLUMNS_MAX, is_absent};
 use super::{Points, millis};
 use crate::sample::{Batch, SeriesId, Timestamp, push_tight};
+use columns::Columns;
 use rows::Open;
 pub(super) use rows::Rows;
 
@@ -210,7 +212,7 @@ impl Head {
                 Into::Newest | Into::Row(_) => {
                     let group = &mut self.groups[current as usize];
                     // Mostly the one after the one before.
-                    let found = group.rows.column(sample.series, column);
+                    let found = group.rows.series.find(sample.series, column);
                     column = found.expect("a series is in its group");
                     match into {
                         Into::Row(row) => group.rows.rewrite(row, column, value),
@@ -309,7 +311,7 @@ impl Head {
             last = last.max(self.floors.remove(series).unwrap_or(i64::MIN));
         }
         self.grouped += series.len();
-        let rows = Rows::new(series.into());
+        let rows = Rows::new(Columns::from(series));
         self.groups[at as usize] = Group { rows, last, ..Group::default() };
     }
 
@@ -317,13 +319,13 @@ impl Head {
     fn dissolve(&mut self, at: u32, for_its_holes: bool) {
         let group = std::mem::take(&mut self.groups[at as usize]);
         self.grouped -= group.rows.series.len();
-        for series in &*group.rows.series {
+        for series in group.rows.series.iter() {
             let place = &mut self.places[series.index()];
             place.put_in(NO_GROUP);
             if for_its_holes {
                 place.regroup();
             }
-            self.floors.insert(*series, group.last);
+            self.floors.insert(series, group.last);
         }
         self.free.push(at);
         if !group.rows.is_empty() {
@@ -334,12 +336,12 @@ impl Head {
     /// Appends what a series has from `from` to `to`, both included; what counts more comes later.
     pub(super) fn read(&self, series: SeriesId, from: i64, to: i64, out: &mut Points) {
         for rows in &self.dissolved {
-            if let Some(column) = rows.column(series, 0) {
+            if let Some(column) = rows.series.find(series, 0) {
                 rows.read(column, from, to, out);
             }
         }
         if let Some(group) = self.groups.get(self.group_of(series) as usize)
-            && let Some(column) = group.rows.column(series, 0)
+            && let Some(column) = group.rows.series.find(series, 0)
         {
             group.rows.read(column, from, to, out);
         }
@@ -353,7 +355,7 @@ impl Head {
         let mut idle = Vec::new();
         for (at, group) in self.groups.iter_mut().enumerate() {
             if group.rows.is_empty() {
-                group.idle_cuts += u8::from(!group.rows.series.is_empty());
+                group.idle_cuts += u8::from(group.rows.series.len() > 0);
                 if group.idle_cuts > IDLE_CUTS_MAX {
                     idle.push(at);
                 }
@@ -439,7 +441,7 @@ impl Frozen {
         self.places.get_or_init(|| {
             let columns = |(rows, at): (&Rows, u32)| {
                 let series = rows.series.iter().zip(0..);
-                series.map(move |(series, column)| (*series, at, column)).collect::<Vec<_>>()
+                series.map(move |(series, column)| (series, at, column)).collect::<Vec<_>>()
             };
             let mut places: Vec<_> = self.rows.iter().zip(0..).flat_map(columns).collect();
             places.sort_unstable();

@@ -158,7 +158,7 @@ impl Store {
         order.sort_by_key(|(_, is_late)| *is_late);
         let mut writer = Writer::create(path)?;
         for key in &order {
-            writer.group(&key.0, key.1);
+            writer.group(key.0.iter().copied(), key.1);
             let parts = &parts[key];
             let joined = if key.1 {
                 join_late(parts, &mut writer)
@@ -227,7 +227,7 @@ impl Store {
         let rows: Vec<usize> = (0..steps).filter(is_there).collect();
         let times: Vec<i64> = rows.iter().map(|row| from + step * *row as i64).collect();
         if !times.is_empty() {
-            writer.group(series, false);
+            writer.group(series.iter().copied(), false);
             writer.rows(&times, width, |row, column| cells[rows[row] * width + column])?;
         }
         Ok(samples)

@@ -24,7 +24,7 @@ impl Present {
     fn add_rows<'a>(&mut self, all: impl Iterator<Item = &'a Rows>, range: &Range) {
         for rows in all {
             if rows.has_within(range.from, range.to) {
-                rows.series.iter().for_each(|series| self.add(*series));
+                rows.series.iter().for_each(|series| self.add(series));
             }
         }
     }

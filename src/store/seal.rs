@@ -277,7 +277,7 @@ impl Growing {
             let width = rows.series.len();
             let (times, cells) = (rows.times(), rows.cells(0, rows.len()));
             self.samples += cells.iter().filter(|cell| !is_absent(**cell)).count() as u64;
-            writer.group(&rows.series, false);
+            writer.group(rows.series.iter(), false);
             writer.rows(&times, width, |row, column| cells[row * width + column])?;
         }
         let late: Vec<(SeriesId, i64, f64)> =
@@ -285,7 +285,7 @@ impl Growing {
         self.samples += late.len() as u64;
         for of_one in late.chunk_by(|a, b| a.0 == b.0) {
             let times: Vec<i64> = of_one.iter().map(|(_, time, _)| *time).collect();
-            writer.group(&[of_one[0].0], true);
+            writer.group([of_one[0].0], true);
             writer.rows(&times, 1, |row, _| of_one[row].2)?;
         }
         self.span = (self.span.0.min(frozen.span.0), self.span.1.max(frozen.span.1));

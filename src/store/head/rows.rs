@@ -5,12 +5,10 @@
 //! row after it, in as few bytes as they [take](cell); so they are found from the newest on, which is
 //! what is asked for most. It knows neither batches nor clocks.
 
-use std::sync::Arc;
-
 use super::super::Points;
 use super::super::block::{ABSENT, is_absent};
 use super::cell::{self, Form, SAME};
-use crate::sample::SeriesId;
+use super::columns::Columns;
 
 /// The longest step in milliseconds that is written in two bytes.
 const SHORT_STEP_MAX: i64 = u16::MAX as i64;
@@ -36,7 +34,7 @@ const BOTH_LENS: [u8; 256] = {
 /// A time a row, and a cell a row and series.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Rows {
-    pub(in crate::store) series: Arc<[SeriesId]>,
+    pub(in crate::store) series: Columns,
     len: u32,
     /// Cells without a value.
     holes: u32,
@@ -140,19 +138,12 @@ fn lens(forms: &[u8]) -> usize {
 }
 
 impl Rows {
-    pub(in crate::store) fn new(series: Arc<[SeriesId]>) -> Self {
+    pub(in crate::store) fn new(series: Columns) -> Self {
         Self { series, ..Self::default() }
     }
 
     pub(in crate::store) fn is_empty(&self) -> bool {
         self.len == 0
-    }
-
-    /// The column of a series, which is looked for from `expected` on.
-    pub(in crate::store) fn column(&self, series: SeriesId, expected: usize) -> Option<usize> {
-        let rest = self.series.get(expected..).unwrap_or_default();
-        let found = rest.iter().position(|other| *other == series).map(|at| expected + at);
-        found.or_else(|| self.series.iter().position(|other| *other == series))
     }
 
     /// How many rows there are.
@@ -364,7 +355,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::sample::STALE;
+    use crate::sample::{STALE, SeriesId};
 
     fn value() -> impl Strategy<Value = f64> {
         prop_oneof![Just(ABSENT), Just(STALE), Just(0.0), Just(-0.0), Just(1.5), any::<f64>()]
@@ -386,7 +377,7 @@ mod tests {
             (from, to) in (-1..10_i64, -1..10_i64),
         ) {
             let series: Vec<_> = (0..width).map(SeriesId::from_index).collect();
-            let mut rows = Rows::new(series.into());
+            let mut rows = Rows::new(Columns::from(&series[..]));
             let (mut open, mut model) = (Open::default(), Vec::new());
             for (time, (cells, in_two)) in (0..).zip(&given) {
                 rows.begin(time, &mut open);
@@ -426,7 +417,7 @@ mod tests {
     #[test]
     fn steps_may_be_as_long_as_they_like() {
         let times = [-9_000_000_000, 0, 1, 65_536, 131_071, 9_000_000_000];
-        let mut rows = Rows::new([SeriesId::from_index(0)].into());
+        let mut rows = Rows::new(Columns::from(&[SeriesId::from_index(0)][..]));
         let mut open = Open::default();
         for time in times {
             rows.begin(time, &mut open);
@@ -441,7 +432,7 @@ mod tests {
     #[test]
     fn what_does_not_change_takes_a_bit() {
         let series: Vec<_> = (0..64).map(SeriesId::from_index).collect();
-        let mut rows = Rows::new(series.into());
+        let mut rows = Rows::new(Columns::from(&series[..]));
         let mut open = Open::default();
         for time in 0..100 {
             rows.begin(time, &mut open);

@@ -84,9 +84,13 @@ impl Writer {
     }
 
     /// Begins a group of series; the blocks written next are its.
-    pub(in crate::store) fn group(&mut self, series: &[SeriesId], is_late: bool) {
+    pub(in crate::store) fn group(
+        &mut self,
+        series: impl IntoIterator<Item = SeriesId>,
+        is_late: bool,
+    ) {
         self.end_group();
-        self.group.series.extend_from_slice(series);
+        self.group.series.extend(series);
         self.group.is_late = is_late;
     }
 
