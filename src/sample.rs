@@ -7,6 +7,7 @@
 mod catalogue;
 mod clock;
 mod readings;
+mod series_list;
 
 pub use catalogue::{Catalogue, Held, Row, Series, SeriesId, split_name};
 pub use clock::{Clock, Timestamp};

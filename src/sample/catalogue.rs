@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use rustc_hash::FxHashMap;
 
+use super::series_list::SeriesList;
 use super::{Tags, push_tight};
 
 /// Most series of a daemon's life, those of removed targets included: six times what 200 switches
@@ -157,9 +158,9 @@ struct Inner {
 #[derive(Debug)]
 struct RowEntry {
     row: Arc<Row>,
-    /// The series of each field seen in this row. Four bytes each: with a map of its own, the index
-    /// of a large SNMP table would weigh six times as much.
-    series: Vec<SeriesId>,
+    /// The series of each field seen in this row. With a map of its own, the index of a large SNMP
+    /// table would weigh many times as much.
+    series: SeriesList,
 }
 
 impl Catalogue {
@@ -211,7 +212,7 @@ impl Catalogue {
         let row = Arc::new(Row { measurement: inner.string(measurement), tags });
         let next = u32::try_from(inner.rows.len()).expect("fewer rows than addresses");
         inner.row_ids.insert(free, next);
-        inner.rows.push(RowEntry { row: row.clone(), series: Vec::new() });
+        inner.rows.push(RowEntry { row: row.clone(), series: SeriesList::default() });
         (next, row)
     }
 
@@ -247,7 +248,7 @@ impl Catalogue {
         if let Some(known) = inner.series_of(row, field) {
             return known;
         }
-        push_tight(&mut inner.rows[row as usize].series, next);
+        inner.rows[row as usize].series.push(next);
         push_tight(&mut inner.series, (row, field));
         next
     }
@@ -270,7 +271,7 @@ impl Catalogue {
         if of_row.len() > FIELDS_COMPARED_MAX {
             return inner.series_of(row, *inner.field_ids.get(field)?);
         }
-        of_row.iter().copied().find(|id| inner.is_field(*id, field))
+        of_row.iter().find(|id| inner.is_field(*id, field))
     }
 
     /// A series in words. `id` must come from this catalogue.
@@ -322,7 +323,7 @@ impl Held<'_> {
 
     /// The series of a row of this catalogue.
     pub fn series_of(&self, row: u32) -> impl Iterator<Item = SeriesId> {
-        self.0.rows[row as usize].series.iter().copied()
+        self.0.rows[row as usize].series.iter()
     }
 
     /// The series of a row's field.
@@ -385,8 +386,8 @@ impl Inner {
     }
 
     fn series_of(&self, row: u32, field: u32) -> Option<SeriesId> {
-        let of_row = self.rows[row as usize].series.iter();
-        of_row.copied().find(|id| self.series[id.index()].1 == field)
+        let mut of_row = self.rows[row as usize].series.iter();
+        of_row.find(|id| self.series[id.index()].1 == field)
     }
 
     fn is_field(&self, id: SeriesId, name: &str) -> bool {
