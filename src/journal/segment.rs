@@ -116,9 +116,13 @@ impl<R: Read> Frames<R> {
             searched: 0,
             damage: Damage::default(),
         };
-        frames.fill(HEADER_BYTES)?;
+        let is_whole = frames.fill(HEADER_BYTES)?;
         match Header::decode(&frames.window) {
             Err(error @ HeaderError::Version(_)) => return Ok(Err(error)),
+            // Who writes was killed before its first word was there.
+            Err(HeaderError::Damaged) if !is_whole => {
+                frames.damage.torn_bytes += frames.window.len() as u64;
+            }
             Ok(header) if header.first == first => {}
             Ok(_) | Err(HeaderError::Damaged) => frames.damage.corrupt_frames += 1,
         }

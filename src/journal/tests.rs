@@ -268,6 +268,27 @@ async fn numbers_a_reader_has_read_are_not_given_again_after_a_power_cut() {
 }
 
 #[tokio::test]
+async fn a_segment_killed_before_its_first_word_is_no_damage_and_is_written_again() {
+    for torn in [&b""[..], b"wpjo"] {
+        let folder = tempfile::tempdir().unwrap();
+        let fixture = Fixture::open(Some(folder.path()), LIMITS);
+        fixture.kept(fixture.append(0..100, 10)).await;
+        fixture.close().await;
+        std::fs::write(segment::path_of(folder.path(), 100), torn).unwrap();
+        let checked = verify::folder(folder.path()).unwrap();
+        assert_eq!(checked.len(), 2);
+        assert!(checked.iter().all(|segment| !segment.is_damaged(true)), "{checked:?}");
+        let fixture = Fixture::open(Some(folder.path()), LIMITS);
+        let mut reader = fixture.journal.reader("sink", Start::Oldest);
+        fixture.kept(fixture.append(100..200, 10)).await;
+        assert_eq!(values(&mut reader).await, range(0..200));
+        fixture.close().await;
+        let checked = verify::folder(folder.path()).unwrap();
+        assert!(checked.iter().all(|segment| !segment.is_damaged(false)), "{checked:?}");
+    }
+}
+
+#[tokio::test]
 async fn fsync_always_syncs_before_it_counts_as_kept() {
     let folder = tempfile::tempdir().unwrap();
     let limits = Limits { fsync: Fsync::Always, ..LIMITS };
