@@ -7,13 +7,14 @@
 mod catalogue;
 mod clock;
 mod readings;
-mod series_list;
+mod series_ids;
 
 pub use catalogue::{Catalogue, Held, Row, Series, SeriesId, split_name};
 pub use clock::{Clock, Timestamp};
 pub(crate) use clock::{Moment, until};
 pub(crate) use readings::LABEL_BYTES_MAX;
 pub use readings::{Readings, RowRef, Tags, TargetTags, Written};
+pub(crate) use series_ids::SeriesIds;
 
 use std::sync::Arc;
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use rustc_hash::FxHashMap;
 
-use super::series_list::SeriesList;
+use super::series_ids::SeriesIds;
 use super::{Tags, push_tight};
 
 /// Most series of a daemon's life, those of removed targets included: six times what 200 switches
@@ -160,7 +160,7 @@ struct RowEntry {
     row: Arc<Row>,
     /// The series of each field seen in this row. With a map of its own, the index of a large SNMP
     /// table would weigh many times as much.
-    series: SeriesList,
+    series: SeriesIds<Vec<SeriesId>>,
 }
 
 impl Catalogue {
@@ -212,7 +212,7 @@ impl Catalogue {
         let row = Arc::new(Row { measurement: inner.string(measurement), tags });
         let next = u32::try_from(inner.rows.len()).expect("fewer rows than addresses");
         inner.row_ids.insert(free, next);
-        inner.rows.push(RowEntry { row: row.clone(), series: SeriesList::default() });
+        inner.rows.push(RowEntry { row: row.clone(), series: SeriesIds::default() });
         (next, row)
     }
 

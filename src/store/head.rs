@@ -7,7 +7,6 @@
 //! reads no clock.
 
 mod cell;
-mod columns;
 mod rows;
 
 use std::cmp::Reverse;
@@ -19,7 +18,7 @@ use rustc_hash::FxHashMap;
 use super::block::{COLUMNS_MAX, is_absent};
 use super::{Points, millis};
 use crate::sample::{Batch, SeriesId, Timestamp, push_tight};
-use columns::Columns;
+use rows::Columns;
 use rows::Open;
 pub(super) use rows::Rows;
 

@@ -1,8 +1,9 @@
 //! Making few large files of many small ones, and sums of what is older than a day.
 //!
 //! Sealed files become one a day, or a few where there is much, files of hourly sums one in 32 days:
-//! blocks that are short are joined, late samples of a series put in order, what is whole is copied. The new file takes the
-//! number of the newest it replaces, and names all, so that a crash in between doubles nothing.
+//! blocks that are short are joined, late samples of a series put in order, what is whole is copied.
+//! The new file takes the number of the newest it replaces, and names all, so that a crash in between
+//! doubles nothing.
 
 use std::io;
 use std::path::Path;

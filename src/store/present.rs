@@ -38,13 +38,11 @@ impl Present {
         let step = segment.meta.tier.step_millis();
         let (first, last) = segment.meta.times;
         let is_whole = range.from <= first && last <= range.to;
-        let table = segment.table().map_or(&[][..], |table| &table.0);
-        if is_whole && !segment.is_growing() {
-            return table.iter().for_each(|series| self.add(*series));
-        }
+        let is_needed = !is_whole || segment.table().is_none();
         // What cannot be read may have anything.
-        let Ok(opened) = segment.opened() else {
-            return table.iter().for_each(|series| self.add(*series));
+        let Some(opened) = is_needed.then(|| segment.opened().ok()).flatten() else {
+            let all = segment.table().into_iter().flat_map(|table| &table.0);
+            return all.for_each(|series| self.add(*series));
         };
         for group in &opened.directory.groups {
             let mut blocks = opened.directory.blocks[group.blocks.clone()].iter();

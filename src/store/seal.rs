@@ -14,7 +14,6 @@ use std::sync::PoisonError;
 
 use tracing::{info, warn};
 
-use super::block::is_absent;
 use super::head::{Frozen, Late, Rows};
 use super::segment::{Mark, Meta, Segment, Tier, Writer};
 use super::{State, Store, millis, segment};
@@ -272,17 +271,16 @@ impl Store {
 impl Growing {
     /// Adds what was taken out of the head; returns what is known of the file then.
     fn add(&mut self, frozen: &Frozen) -> io::Result<Meta> {
+        self.samples += frozen.samples() as u64;
         let writer = &mut self.writer;
         for rows in &frozen.rows {
             let width = rows.series.len();
             let (times, cells) = (rows.times(), rows.cells(0, rows.len()));
-            self.samples += cells.iter().filter(|cell| !is_absent(**cell)).count() as u64;
             writer.group(rows.series.iter(), false);
             writer.rows(&times, width, |row, column| cells[row * width + column])?;
         }
         let late: Vec<(SeriesId, i64, f64)> =
             frozen.late.iter().map(|((series, time), value)| (*series, *time, *value)).collect();
-        self.samples += late.len() as u64;
         for of_one in late.chunk_by(|a, b| a.0 == b.0) {
             let times: Vec<i64> = of_one.iter().map(|(_, time, _)| *time).collect();
             writer.group([of_one[0].0], true);

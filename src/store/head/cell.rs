@@ -13,7 +13,9 @@ const BILLION: f64 = 1e9;
 pub(super) struct Form(u8);
 
 /// As the cell before: of one echo the least, the mean and the longest time are the same. No bytes.
-pub(super) const SAME: Form = Form(15);
+pub(super) const SAME: Form = Form(SAME_CODE);
+
+const SAME_CODE: u8 = 15;
 
 /// The most bytes of a whole number of billionths.
 const SHORT_MAX: u8 = 6;
@@ -32,7 +34,7 @@ impl Form {
     /// How many bytes a cell of this form takes.
     pub(super) const fn len(self) -> usize {
         (match self.0 {
-            15 => 0,
+            SAME_CODE => 0,
             short if short > DOUBLE => short - DOUBLE,
             double => double,
         }) as usize

@@ -5,10 +5,12 @@
 //! row after it, in as few bytes as they [take](cell); so they are found from the newest on, which is
 //! what is asked for most. It knows neither batches nor clocks.
 
+use std::sync::Arc;
+
 use super::super::Points;
 use super::super::block::{ABSENT, is_absent};
 use super::cell::{self, Form, SAME};
-use super::columns::Columns;
+use crate::sample::{SeriesId, SeriesIds};
 
 /// The longest step in milliseconds that is written in two bytes.
 const SHORT_STEP_MAX: i64 = u16::MAX as i64;
@@ -30,6 +32,9 @@ const BOTH_LENS: [u8; 256] = {
     }
     lens
 };
+
+/// The series of a group, in the order of its columns.
+pub(super) type Columns = SeriesIds<Arc<[SeriesId]>>;
 
 /// A time a row, and a cell a row and series.
 #[derive(Debug, Default)]
@@ -154,28 +159,25 @@ impl Rows {
     /// The times of the rows, the oldest first.
     pub(in crate::store) fn times(&self) -> Vec<i64> {
         let mut times = Vec::with_capacity(self.len());
-        times.extend((self.len > 0).then_some(self.last));
-        times.extend(self.differences().map(|(time, _)| time));
+        times.extend(self.newest_first());
         times.reverse();
         times
     }
 
     /// Whether there is a row from `from` to `to`, both included.
     pub(in crate::store) fn has_within(&self, from: i64, to: i64) -> bool {
-        if self.is_empty() || self.last < from || self.first > to || from > to {
-            return false;
-        }
-        let mut times = std::iter::once(self.last).chain(self.differences().map(|(time, _)| time));
-        times.find(|time| *time <= to).is_some_and(|time| time >= from)
+        // Without a look at the others where none is old enough.
+        self.first <= to
+            && self.newest_first().find(|time| *time <= to).is_some_and(|time| time >= from)
     }
 
     /// The row of a time.
     pub(super) fn find(&self, time: i64) -> Option<usize> {
-        if self.is_empty() || time < self.first {
+        if time < self.first {
             return None;
         }
-        let mut times = std::iter::once(self.last).chain(self.differences().map(|(time, _)| time));
-        times.position(|other| other == time).map(|before_last| self.len() - 1 - before_last)
+        let before_last = self.newest_first().position(|other| other == time)?;
+        Some(self.len() - 1 - before_last)
     }
 
     /// How many cells there are, holes among them.
@@ -295,6 +297,12 @@ impl Rows {
         *self = anew;
     }
 
+    /// The times of the rows, the newest first.
+    fn newest_first(&self) -> impl Iterator<Item = i64> {
+        let last = (!self.is_empty()).then_some(self.last);
+        last.into_iter().chain(self.differences().map(|(time, _)| time))
+    }
+
     /// The rows before the newest, from the newest to the oldest: the time of each and its difference.
     fn differences(&self) -> impl Iterator<Item = (i64, Difference<'_>)> {
         let (mut older, mut time) = (&self.older[..], self.last);
@@ -355,7 +363,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::sample::{STALE, SeriesId};
+    use crate::sample::STALE;
 
     fn value() -> impl Strategy<Value = f64> {
         prop_oneof![Just(ABSENT), Just(STALE), Just(0.0), Just(-0.0), Just(1.5), any::<f64>()]

@@ -115,9 +115,7 @@ impl Draft {
     /// All series of all groups; some more than once.
     pub(super) fn series(&self) -> Vec<SeriesId> {
         let mut all = Vec::new();
-        for group in self.merged() {
-            decode_series(&mut Reader::new(group.series), by_catalogue, &mut all).expect(OURS);
-        }
+        self.each(|_, _, series, _| all.append(series));
         all
     }
 
@@ -144,31 +142,41 @@ impl Draft {
     fn merged(&self) -> Vec<Merged<'_>> {
         let mut all: Vec<Merged<'_>> = Vec::new();
         let mut known: FxHashMap<&[u8], usize> = FxHashMap::default();
-        let mut skipped = Vec::new();
+        self.each(|series, is_late, _, blocks| {
+            let into = known.get(series).map(|at| &mut all[*at]).filter(|group| {
+                let last = group.blocks.last().map(|block| block.last);
+                last < blocks.first().map(|block| block.first)
+            });
+            if let Some(group) = into {
+                return group.blocks.append(blocks);
+            }
+            if !is_late {
+                known.insert(series, all.len());
+            }
+            all.push(Merged { series, is_late, blocks: std::mem::take(blocks) });
+        });
+        all
+    }
+
+    /// Each group as it was added: its series as they are written, whether it is late, its series,
+    /// its blocks.
+    fn each<'a>(
+        &'a self,
+        mut each: impl FnMut(&'a [u8], bool, &mut Vec<SeriesId>, &mut Vec<BlockRef>),
+    ) {
+        let (mut series, mut blocks) = (Vec::new(), Vec::new());
         for part in self.parts.iter().map(|part| &**part).chain([&*self.bytes]) {
             let mut reader = Reader::new(part);
             while !reader.is_empty() {
-                skipped.clear();
+                series.clear();
+                blocks.clear();
                 let start = reader.clone().rest();
-                let is_late = decode_series(&mut reader, by_catalogue, &mut skipped).expect(OURS);
-                let series = &start[..start.len() - reader.clone().rest().len()];
-                let mut blocks = Vec::new();
+                let is_late = decode_series(&mut reader, by_catalogue, &mut series).expect(OURS);
+                let written = &start[..start.len() - reader.clone().rest().len()];
                 decode_blocks(&mut reader, u64::MAX, &mut blocks).expect(OURS);
-                let into = known.get(series).map(|at| &mut all[*at]).filter(|group| {
-                    let last = group.blocks.last().map(|block| block.last);
-                    last < blocks.first().map(|block| block.first)
-                });
-                if let Some(group) = into {
-                    group.blocks.append(&mut blocks);
-                    continue;
-                }
-                if !is_late {
-                    known.insert(series, all.len());
-                }
-                all.push(Merged { series, is_late, blocks });
+                each(written, is_late, &mut series, &mut blocks);
             }
         }
-        all
     }
 }
 
