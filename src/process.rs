@@ -341,7 +341,7 @@ mod tests {
         };
         let pids = tokio::select! {
             _ = process.run() => panic!("it does not end by itself"),
-            pids = pids => pids,
+            pids = tokio::time::timeout(Duration::from_secs(20), pids) => pids.expect("it starts"),
         };
         for pid in pids.split_whitespace() {
             ended(pid.parse().unwrap()).await;

@@ -16,7 +16,7 @@ use watchpost::metrics::Metrics;
 use watchpost::sample::{Batch, Catalogue, Sample, Timestamp};
 use watchpost::sinks::{SinkEnv, Sinks};
 
-use crate::support::{LIMIT, Server, config};
+use crate::support::{LIMIT, Server, config, until_within};
 
 /// 2026-01-01: recent enough for every retention.
 const START: i64 = 1_767_225_600_000_000_000;
@@ -128,12 +128,8 @@ impl Fixture {
     }
 
     async fn until(&self, name: &str, value: f64) {
-        let end = tokio::time::Instant::now() + BACKOFF_LIMIT;
-        while self.counted(name) < value {
-            let page = self.metrics.render();
-            assert!(tokio::time::Instant::now() < end, "waited in vain for {name} {value}: {page}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let what = || format!("{name} is {value}: {}", self.metrics.render());
+        until_within(BACKOFF_LIMIT, what, || self.counted(name) >= value).await;
     }
 }
 

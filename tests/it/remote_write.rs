@@ -14,7 +14,7 @@ use watchpost::sample::{Batch, Catalogue, Clock, STALE, Sample, Timestamp};
 use watchpost::sinks::{SinkEnv, Sinks};
 
 use crate::influxdb::{ask, ask_until, victoria_metrics};
-use crate::support::{LIMIT, Server, config, file, free_port};
+use crate::support::{LIMIT, Server, config, file, free_port, until_within};
 
 fn prometheus(folder: &Path, port: u16) -> Option<Server> {
     let config = file(folder, "prometheus.yml", "global: {}\n");
@@ -67,17 +67,14 @@ impl Fixture {
     }
 
     async fn until(&self, name: &str, value: u64) {
-        let end = tokio::time::Instant::now() + Duration::from_secs(60);
         let name = format!("watchpost_sink_{name}{{sink=\"remote_write.main\"}} ");
-        loop {
+        let is_so = || {
             let page = self.metrics.render();
             let line = page.lines().find_map(|line| line.strip_prefix(&name));
-            if line.is_some_and(|number| number.parse::<u64>().unwrap() >= value) {
-                return;
-            }
-            assert!(tokio::time::Instant::now() < end, "waited in vain for {name}{value}: {page}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+            line.is_some_and(|number| number.parse::<u64>().unwrap() >= value)
+        };
+        let what = || format!("{name}is {value}: {}", self.metrics.render());
+        until_within(Duration::from_secs(60), what, is_so).await;
     }
 }
 

@@ -73,10 +73,19 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// Waits until something is so.
-pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + LIMIT;
+pub(crate) async fn until(what: &str, is_so: impl FnMut() -> bool) {
+    until_within(LIMIT, || what.to_owned(), is_so).await;
+}
+
+/// As [`until`], within a limit of its own; `what` is asked for when that has passed.
+pub(crate) async fn until_within(
+    limit: Duration,
+    what: impl Fn() -> String,
+    mut is_so: impl FnMut() -> bool,
+) {
+    let end = Instant::now() + limit;
     while !is_so() {
-        assert!(Instant::now() < end, "waited in vain until {what}");
+        assert!(Instant::now() < end, "waited in vain until {}", what());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -42,6 +42,8 @@ fn rounds() -> u64 {
 pub(super) struct Pusher {
     client: HttpClient,
     next: u64,
+    /// The time of the last push.
+    millis: i64,
     /// Numbers that were answered with 204.
     acknowledged: BTreeSet<u64>,
     /// Numbers of pushes nobody answered: there or not.
@@ -51,15 +53,17 @@ pub(super) struct Pusher {
 impl Pusher {
     pub(super) fn new() -> Self {
         let client = HttpClient::new(Options::default());
-        Self { client, next: 0, acknowledged: BTreeSet::new(), uncertain: BTreeSet::new() }
+        let (acknowledged, uncertain) = (BTreeSet::new(), BTreeSet::new());
+        Self { client, next: 0, millis: 0, acknowledged, uncertain }
     }
 
     /// Pushes the next numbers, under a time of their own; whether that was answered well.
     pub(super) async fn push(&mut self, daemon: &Daemon) -> bool {
         let numbers: Vec<_> = (self.next..self.next + SERIES).collect();
         self.next += SERIES;
-        let millis = Clock::system().now().as_nanos() / 1_000_000;
-        let line = |n: &u64| format!("n,k={} value={n} {millis}\n", n % SERIES);
+        // Each push has another time, also within a millisecond.
+        self.millis = (self.millis + 1).max(Clock::system().now().as_nanos() / 1_000_000);
+        let line = |n: &u64| format!("n,k={} value={n} {}\n", n % SERIES, self.millis);
         let url = format!("http://{}/write?db=w&precision=ms", daemon.address);
         let mut request = Request::new(Method::POST, Url::parse(&url).unwrap());
         request.body = numbers.iter().map(line).collect::<String>().into();
@@ -70,8 +74,6 @@ impl Pusher {
         } else {
             self.uncertain.extend(numbers);
         }
-        // The next has another time.
-        sleep(Duration::from_millis(1)).await;
         is_done
     }
 
